@@ -1,0 +1,37 @@
+# Everything works from a fresh clone with python3.11+ and make: the first target that needs it makes .venv.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint format bench clean
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed ## .venv with everything that the project can use
+
+$(VENV)/.installed: pyproject.toml .constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,dev]'
+	@touch $@
+
+demo: install ## eight parties improve one language model and show each other nothing (about four minutes)
+	$(BIN)/securefed run --name demo $(ARGS)
+
+test: install ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## rewrite the code's layout
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## all benchmarks, as tables
+	for name in masking demo; do $(BIN)/python -m bench $$name || exit 1; done
+
+clean: ## remove what was made, .venv included
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

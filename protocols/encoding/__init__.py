@@ -1,0 +1,1 @@
+"""From floats to ring words and back: README.md is the text, `reference` the code."""

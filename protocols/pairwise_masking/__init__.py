@@ -1,0 +1,1 @@
+"""Pairwise-mask secure aggregation: README.md is the text, `reference` the code."""

@@ -1,0 +1,1 @@
+"""The wire format, version 1: README.md is the text, `reference` the code."""

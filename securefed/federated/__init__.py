@@ -1,0 +1,1 @@
+"""The federated loop: cohort, local training, round driver, server optimiser, checkpoint, simulator."""

@@ -1,0 +1,173 @@
+"""What is trained of a model, as named float arrays: LoRA adapters, or every weight.
+
+The rest of the system carries these arrays and knows of no adapter. Averaging the A and B of LoRA apart is not
+averaging their products: with `lora` the mean update is an approximation, good while the clients' steps are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from securefed.errors import ConfigError
+from securefed.llm.runtime import quiet
+
+__all__ = ["LoraOptions", "Method", "assign", "attach", "linear_layers", "save", "weights"]
+
+# How peft calls a tensor of the one adapter, and what it is called here and in the adapter's own file.
+_PEFT_PREFIX = "base_model.model."
+_PEFT_ADAPTER = ".default."
+
+
+class Method(StrEnum):
+    """What is trained."""
+
+    LORA = "lora"
+    """Low-rank adapters on linear layers; the model itself stays as it is."""
+    FULL = "full"
+    """Every weight, from a given model's."""
+    PRETRAIN = "pretrain"
+    """Every weight, from a configuration's random ones."""
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters.
+
+    Attributes:
+        rank: of each adapter, ≥ 1.
+        alpha: the adapter's output is scaled by alpha / rank.
+        targets: last part of the names of the layers that get one; None: every linear layer but the output head.
+        dropout: on the adapter's input, in [0, 1).
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] | None = None
+    dropout: float = 0.0
+
+
+def attach(
+    model: PreTrainedModel, method: Method | str, *, lora: LoraOptions | None = None, seed: int = 0
+) -> torch.nn.Module:
+    """The module to train: it has a gradient where the method trains, and nowhere else. `model` becomes part of it.
+
+    Args:
+        model: float32.
+        method: what is trained.
+        lora: for `lora` alone.
+        seed: of the adapters' initial weights; with them the module still computes what `model` does.
+
+    Raises:
+        ConfigError: the method or a target is unknown, or an option out of range.
+    """
+    try:
+        method = Method(method)
+    except ValueError:
+        raise ConfigError("method", f"{method!r} is not one of {', '.join(Method)}") from None
+    if method is not Method.LORA:
+        return model.requires_grad_(True)
+    options = lora if lora is not None else LoraOptions()
+    if options.rank < 1:
+        raise ConfigError("lora.rank", f"{options.rank} is below 1")
+    if not options.alpha > 0:
+        raise ConfigError("lora.alpha", f"{options.alpha} is not above 0")
+    if not 0 <= options.dropout < 1:
+        raise ConfigError("lora.dropout", f"{options.dropout} is not in [0, 1)")
+    layers = linear_layers(model)
+    targets = (
+        sorted({name.rsplit(".", 1)[-1] for name in layers}) if options.targets is None else options.targets
+    )
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            raise ConfigError("lora.targets", f"the model has no linear layer {target!r}")
+    if not targets:
+        raise ConfigError("lora.targets", "the model has no linear layer for an adapter")
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(targets),
+        # GPT-2's Conv1D keeps its weight transposed.
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
+    )
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """The model's linear layers by name (`Conv1D` is one), its output head left out."""
+    head = model.get_output_embeddings()
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
+    }
+
+
+def weights(module: torch.nn.Module) -> dict[str, npt.NDArray[np.float32]]:
+    """Copies of the trained tensors by name, float32, in the order of the module; a tied weight comes once."""
+    return {name: tensor.detach().numpy().astype(np.float32, copy=True) for name, tensor in _trained(module)}
+
+
+def assign(module: torch.nn.Module, values: Mapping[str, npt.NDArray[np.floating]]) -> None:
+    """Write arrays into the trained tensors: the names and shapes of `weights`, all of them, in any order.
+
+    Raises:
+        ConfigError: a name or a shape is not the module's. Nothing is written then.
+    """
+    tensors = dict(_trained(module))
+    unequal = tensors.keys() ^ values.keys()
+    if unequal:
+        raise ConfigError(
+            "method", f"{sorted(unequal)[0]!r} is a tensor of the model or of the weights, but not of both"
+        )
+    for name, tensor in tensors.items():
+        if tuple(values[name].shape) != tuple(tensor.shape):
+            raise ConfigError(
+                "method",
+                f"{name!r} has shape {tuple(values[name].shape)} and the model's is {tuple(tensor.shape)}",
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.from_numpy(np.array(values[name], dtype=np.float32)))
+
+
+def save(module: torch.nn.Module, directory: Path, *, base: str | None = None) -> None:
+    """Write what was trained, in safetensors.
+
+    An adapter loads with `PeftModel.from_pretrained(base_model, directory)`, a whole model with
+    `AutoModelForCausalLM.from_pretrained(directory)`.
+
+    Args:
+        module: of `attach`.
+        directory: made where it is missing.
+        base: for an adapter: how its configuration names the base model; as that was loaded by default.
+    """
+    with quiet():
+        if isinstance(module, PeftModel):
+            if base is not None:
+                module.peft_config["default"].base_model_name_or_path = base
+            # save_embedding_layers: left to itself peft asks the hub whether the base model's vocabulary has changed
+            module.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
+        else:
+            module.save_pretrained(str(directory))
+
+
+def _trained(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    return [
+        (name.removeprefix(_PEFT_PREFIX).replace(_PEFT_ADAPTER, "."), tensor)
+        for name, tensor in module.named_parameters()
+        if tensor.requires_grad
+    ]

@@ -1,0 +1,170 @@
+"""The same sum without protection: what every protected scheme is compared against.
+
+`plain` sends the very integers that `masks` would hide, so its aggregate is equal bit for bit. `float` sends float64 values that
+were neither clipped nor rounded: the difference between the two is what the encoding takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from securefed.aggregation import Aggregate, Attendance, ClientId, ClientIdentity, Update
+from securefed.crypto.keystream import Words
+from securefed.encoding.layout import WEIGHT, Layout
+from securefed.encoding.vector import VectorEncoding
+from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAborted
+from securefed.wire.header import SERVER, Suite
+from securefed.wire.messages import Expected, Input, Offer
+from securefed.wire.specification import RoundSpec
+from securefed.wire.vector_writer import read_words, write_words
+
+__all__ = ["PlainFloats", "PlainIntegers"]
+
+STAGE = "input"
+
+
+@dataclass(frozen=True)
+class PlainIntegers:
+    """One exchange; the server sees every client's quantised update."""
+
+    name = "plain"
+    stages = (STAGE,)
+    update_stage = STAGE
+    suite = Suite.PLAIN_INTEGERS
+
+    def server(self, spec: RoundSpec, layout: Layout) -> PlainServer:
+        """The server's side of one round."""
+        return PlainServer(self, spec, layout)
+
+    def client(self, identity: ClientIdentity) -> PlainClient:
+        """A client's side of one round."""
+        return PlainClient(self, identity)
+
+    def encode(self, context: Expected, identity: ClientIdentity, encoding: VectorEncoding, update: Update) -> bytes:
+        """The INPUT message."""
+        numbers = encoding.numbers
+        pieces = encoding.encode(update.tensors, update.weight, update.metrics, identity.rounding(context.round))
+        return write_words(context, pieces, encoding.words, numbers.lanes.ring_bits)
+
+    def read(self, expected: Expected, encoding: VectorEncoding, message: bytes) -> Words:
+        """The words that a client adds to the sum."""
+        return read_words(message, expected, encoding.words, encoding.numbers.lanes.ring_bits)
+
+    def aggregate(self, encoding: VectorEncoding, inputs: Mapping[ClientId, Words]) -> Aggregate:
+        """The weighted mean of all inputs."""
+        total = np.zeros(encoding.words, "<u8")
+        for words in inputs.values():
+            total += words
+        decoded = encoding.decode(total, len(inputs))
+        return Aggregate(decoded.tensors, decoded.weight, decoded.metrics, tuple(sorted(inputs)), total)
+
+
+@dataclass(frozen=True)
+class PlainFloats(PlainIntegers):
+    """Ordinary FedAvg: one exchange of float64 values, parameters first, then weight and metrics."""
+
+    name = "float"
+    suite = Suite.PLAIN_FLOATS
+
+    def encode(self, context: Expected, identity: ClientIdentity, encoding: VectorEncoding, update: Update) -> bytes:
+        """The INPUT message; 8 bytes a parameter."""
+        layout = encoding.layout
+        layout.check(update.tensors)
+        scalars = [float(update.weight), *(update.metrics[name] for name in layout.metrics)]
+        flat = [np.asarray(update.tensors[tensor.name], "<f8").reshape(-1) for tensor in layout.tensors]
+        return Input(np.concatenate([*flat, np.array(scalars, "<f8")]).view("<u8")).encode(context)
+
+    def read(self, expected: Expected, encoding: VectorEncoding, message: bytes) -> Words:
+        """The float64 values, as words.
+
+        Raises:
+            RemoteProtocolError: V1, where one is not finite.
+        """
+        words = Input.decode(message, expected, encoding.layout.size + len(encoding.layout.scalars)).words
+        if not np.isfinite(words.view("<f8")).all():
+            raise RemoteProtocolError("V1", "a value is NaN or infinite")
+        return words
+
+    def aggregate(self, encoding: VectorEncoding, inputs: Mapping[ClientId, Words]) -> Aggregate:
+        """The weighted mean of all inputs, in order of their ids."""
+        layout = encoding.layout
+        rows = [inputs[client].view("<f8") for client in sorted(inputs)]
+        weights = [float(row[layout.size]) for row in rows]
+        mean = np.sum([weight * row for weight, row in zip(weights, rows, strict=True)], axis=0) / sum(weights)
+        metrics = dict(zip(layout.scalars, mean[layout.size :].tolist(), strict=True))
+        metrics.pop(WEIGHT)
+        return Aggregate(layout.unflatten(mean[: layout.size]), int(sum(weights)), metrics, tuple(sorted(inputs)))
+
+
+class PlainClient:
+    """One request, one answer."""
+
+    def __init__(self, scheme: PlainIntegers, identity: ClientIdentity) -> None:
+        self._scheme = scheme
+        self._identity = identity
+        self._answered = False
+
+    def reply(self, request: bytes, update: Callable[[], Update]) -> bytes:
+        """See `aggregation.ClientSession.reply`."""
+        if self._answered:
+            raise RemoteProtocolError("R4", "the round is over for this client", SERVER)
+        self._answered = True
+        try:
+            spec = Offer.decode(request, self._scheme.suite).spec
+        except RemoteProtocolError as error:
+            raise error.blame(SERVER) from None
+        encoding = self._identity.accept(self._scheme.name, spec)
+        contribution = update()
+        self._identity.check_model(spec, contribution)
+        context = Expected(self._scheme.suite, spec.session, spec.round, self._identity.id)
+        return self._scheme.encode(context, self._identity, encoding, contribution)
+
+
+class PlainServer:
+    """Asks all, adds what comes."""
+
+    def __init__(self, scheme: PlainIntegers, spec: RoundSpec, layout: Layout) -> None:
+        if layout.digest != spec.layout:
+            raise LocalProtocolError("O2", "the layout is not the one that the specification names")
+        self._scheme = scheme
+        self._spec = spec
+        self._encoding = VectorEncoding(layout, spec.numbers)
+        self._present = Attendance(spec.cohort)
+        self._inputs: dict[ClientId, Words] = {}
+        self._over = False
+        self._aggregate: Aggregate | None = None
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """None until the round is done."""
+        return self._aggregate
+
+    def requests(self) -> Mapping[ClientId, bytes]:
+        """The offer to all, then nothing."""
+        return {} if self._over else dict.fromkeys(self._spec.cohort, Offer(self._spec).encode(self._scheme.suite))
+
+    def receive(self, client: ClientId, reply: bytes) -> None:
+        """See `aggregation.ServerSession.receive`."""
+        try:
+            if self._over:
+                raise RemoteProtocolError("R6", "the round is over")
+            self._present.check(client)
+            expected = Expected(self._scheme.suite, self._spec.session, self._spec.round, client)
+            self._inputs[client] = self._scheme.read(expected, self._encoding, reply)
+        except RemoteProtocolError as error:
+            raise error.blame(client) from None
+        self._present.mark(client)
+
+    def advance(self) -> None:
+        """See `aggregation.ServerSession.advance`."""
+        if self._over:
+            raise LocalProtocolError("R4", "the round is over: there is no further stage")
+        self._over = True
+        self._present.close(STAGE, self._spec.threshold)
+        try:
+            self._aggregate = self._scheme.aggregate(self._encoding, self._inputs)
+        except RemoteProtocolError as error:
+            raise RoundAborted(STAGE, str(error)) from None

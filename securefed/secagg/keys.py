@@ -1,0 +1,81 @@
+"""What each key of a round is derived from. One file, so that the bindings can be read in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from securefed.crypto import shamir
+from securefed.crypto.hashing import digest_in_domain
+from securefed.crypto.kdf import Label, derive
+from securefed.crypto.x25519 import PrivateKey
+
+__all__ = ["ClientSecrets", "PairContext", "commitment", "self_mask_key"]
+
+
+class ClientSecrets:
+    """A client's secrets of one session, all from one round secret: a message computed again is the same message.
+
+    Args:
+        round_secret: 32 bytes from the operating system, never used for another session.
+        session: digest of the round's specification.
+    """
+
+    def __init__(self, round_secret: bytes, session: bytes) -> None:
+        self._round_secret = round_secret
+        self._session = session
+        self._mask_seed = derive(round_secret, Label.MASK_KEY, session)
+        self.channel = PrivateKey(derive(round_secret, Label.CHANNEL_KEY, session))
+        self.mask = PrivateKey(self._mask_seed)
+        self.self_mask_seed = derive(round_secret, Label.SELF_MASK_SEED, session)
+
+    def __repr__(self) -> str:
+        return "ClientSecrets(…)"
+
+    def share_out(self, roster: bytes, ids: tuple[int, ...], threshold: int) -> dict[int, bytes]:
+        """For each id, its share of the self-mask seed and its share of the mask key: 66 bytes."""
+        columns = []
+        for kind, secret in ((1, self.self_mask_seed), (2, self._mask_seed)):
+            context = self._session + roster + bytes([kind])
+            above = shamir.coefficients(self._round_secret, threshold, context)
+            columns.append(shamir.split(secret, above, ids))
+        return {client: first + second for client, first, second in zip(ids, *columns, strict=True)}
+
+
+@dataclass(frozen=True)
+class PairContext:
+    """What all keys between two clients are bound to: the session and the roster that the client was shown."""
+
+    session: bytes
+    roster: bytes
+
+    def channel_key(self, mine: PrivateKey, theirs: bytes, sender: int, recipient: int) -> bytes:
+        """Seals the one message from sender to recipient; either of them derives it.
+
+        Raises:
+            RemoteProtocolError: K1 or K2.
+        """
+        context = self.session + self.roster + _u32(sender) + _u32(recipient)
+        return derive(mine.agree(theirs), Label.CHANNEL, context)
+
+    def mask_key(self, mine: PrivateKey, theirs: bytes, one: int, other: int) -> bytes:
+        """Key of the stream that the client with the smaller id adds and the other takes off.
+
+        Raises:
+            RemoteProtocolError: K1 or K2.
+        """
+        context = self.session + self.roster + _u32(min(one, other)) + _u32(max(one, other))
+        return derive(mine.agree(theirs), Label.PAIRWISE_MASK, context)
+
+
+def self_mask_key(seed: bytes, session: bytes, client: int) -> bytes:
+    """Key of the stream that a client adds for itself."""
+    return derive(seed, Label.SELF_MASK, session + _u32(client))
+
+
+def commitment(seed: bytes, session: bytes, client: int) -> bytes:
+    """Binds a client to its self-mask seed before anyone holds a share; hides it, as the seed has 256 bits."""
+    return digest_in_domain("self-mask-commitment", session, _u32(client), seed)
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, "big")

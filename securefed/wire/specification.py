@@ -1,0 +1,129 @@
+"""What the server offers for one round, and every key of the round is bound to."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from securefed.crypto.hashing import DIGEST_BYTES, digest
+from securefed.encoding.quantize import GREATEST_BITS, LEAST_BITS, Numbers
+from securefed.errors import ConfigError, RemoteProtocolError
+
+__all__ = ["GREATEST_COHORT", "NONCE_BYTES", "RoundSpec", "ascending"]
+
+GREATEST_COHORT: Final = 2**20
+NONCE_BYTES: Final = 32
+_FIXED: Final = struct.Struct(">32sII32s32sQIIB7sdI")
+GREATEST_SPECIFICATION: Final = _FIXED.size + 4 * GREATEST_COHORT
+
+
+def ascending(ids: Sequence[int]) -> bool:
+    """Whether ids are strictly ascending and none is 0, the server's."""
+    return all(low < high for low, high in zip((0, *ids), ids, strict=False))
+
+
+@dataclass(frozen=True)
+class RoundSpec:
+    """One attempt at one round.
+
+    Attributes:
+        nonce: 32 fresh bytes from the operating system, for this attempt alone.
+        round: 0 … 2^32 − 1.
+        threshold: t, least number of clients whose answers open the sum, 1 … n.
+        model: digest of the model and configuration that clients train from, 32 bytes.
+        layout: digest of the update's layout, 32 bytes.
+        values: number of parameters.
+        scalars: number of scalars behind them.
+        bits, clip, greatest_weight: see `encoding.quantize.Numbers`.
+        cohort: client ids, strictly ascending, each 1 … 2^32 − 1.
+
+    Raises:
+        ConfigError: for fields outside their bounds, and V8 where the cohort's sum cannot fit a word.
+    """
+
+    nonce: bytes
+    round: int
+    threshold: int
+    model: bytes
+    layout: bytes
+    values: int
+    scalars: int
+    bits: int
+    clip: float
+    greatest_weight: int
+    cohort: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise ConfigError("round specification", problem)
+        _ = self.numbers
+
+    def _problem(self) -> str | None:
+        sizes = (len(self.nonce), len(self.model), len(self.layout))
+        if sizes != (NONCE_BYTES, DIGEST_BYTES, DIGEST_BYTES):
+            return "nonce and digests must have 32 bytes each"
+        if not 0 <= self.round < 2**32:
+            return f"round {self.round} is not in 0 … 2^32 - 1"
+        if not 1 <= self.values < 2**63:
+            return f"{self.values} parameters: there must be at least one"
+        if not 1 <= self.scalars < 2**32:
+            return f"{self.scalars} scalars: the weight is always there"
+        if not 1 <= len(self.cohort) <= GREATEST_COHORT:
+            return f"a cohort of {len(self.cohort)} clients is not in 1 … {GREATEST_COHORT}"
+        if not ascending(self.cohort) or self.cohort[-1] >= 2**32:
+            return "the cohort's ids must be strictly ascending and in 1 … 2^32 - 1"
+        if not 1 <= self.threshold <= len(self.cohort):
+            return f"threshold {self.threshold} is not in 1 … {len(self.cohort)}, the cohort's size"
+        return None
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """How this round writes numbers."""
+        return Numbers(len(self.cohort), self.bits, self.clip, self.greatest_weight)
+
+    @property
+    def words(self) -> int:
+        """Ring words of one vector."""
+        return self.numbers.words(self.values, self.scalars)
+
+    def pack(self) -> bytes:
+        """The canonical bytes: the body of OFFER."""
+        fixed = _FIXED.pack(
+            self.nonce, self.round, self.threshold, self.model, self.layout, self.values, self.scalars,
+            self.greatest_weight, self.bits, bytes(7), self.clip, len(self.cohort),
+        )  # fmt: skip
+        return fixed + struct.pack(f">{len(self.cohort)}I", *self.cohort)
+
+    @cached_property
+    def session(self) -> bytes:
+        """SHA-256 of the canonical bytes: the name of this attempt, bound into every key."""
+        return digest(self.pack())
+
+    @classmethod
+    def parse(cls, body: memoryview) -> RoundSpec:
+        """The specification of an OFFER's body.
+
+        Raises:
+            RemoteProtocolError: W8 for a wrong length, W9 for ids out of order, W15 for a field outside its bounds.
+        """
+        if len(body) < _FIXED.size:
+            raise RemoteProtocolError("W8", f"a specification of {len(body)} bytes is too short")
+        nonce, round_, threshold, model, layout, values, scalars, weight, bits, zero, clip, n = _FIXED.unpack_from(body)
+        if any(zero) or not 1 <= n <= GREATEST_COHORT:
+            raise RemoteProtocolError("W15", "reserved bytes are set, or the cohort's size is out of bounds")
+        if len(body) != _FIXED.size + 4 * n:
+            raise RemoteProtocolError("W8", f"a specification for {n} clients has {len(body)} bytes")
+        cohort = struct.unpack_from(f">{n}I", body, _FIXED.size)
+        if not ascending(cohort):
+            raise RemoteProtocolError("W9", "the cohort's ids are not strictly ascending")
+        if not (math.isfinite(clip) and LEAST_BITS <= bits <= GREATEST_BITS):
+            raise RemoteProtocolError("W15", "clip or bits are out of bounds")
+        try:
+            return cls(nonce, round_, threshold, model, layout, values, scalars, bits, clip, weight, cohort)
+        except ConfigError as error:
+            raise RemoteProtocolError("W15", error.detail) from None
