@@ -15,7 +15,7 @@ BLOCK = 16
 """Bytes of an AES block."""
 
 
-class RuleBroken(Exception):  # noqa: N818 - a verdict on what was received, not a fault of this code
+class RuleBroken(Exception):
     """What was received, or what was asked for, breaks the numbered rule `rule` of a README."""
 
     def __init__(self, rule: str, detail: str) -> None:

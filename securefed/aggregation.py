@@ -12,7 +12,8 @@ whatever its number of exchanges, so a loop that can carry bytes can carry any s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,8 +27,8 @@ from securefed.wire.header import SERVER
 from securefed.wire.specification import NONCE_BYTES, RoundSpec
 
 __all__ = [
-    "Aggregate", "Attendance", "ClientId", "ClientIdentity", "ClientSession", "Policy", "RoundSpec", "Scheme", "ServerSession",
-    "Update", "new_round",
+    "Aggregate", "Attendance", "ClientId", "ClientIdentity", "ClientSession", "Policy", "RoundSpec", "Scheme",
+    "ServerSession", "Update", "new_round",
 ]  # fmt: skip
 
 ClientId = int
@@ -82,12 +83,14 @@ class Policy:
         least_threshold: the threshold must be over this share of the cohort; 1/2 keeps a server that follows the
             protocol from opening two disjoint halves, 2/3 one that lies about dropouts.
         greatest_clip: largest clip bound; None for any.
+        least_bits: fewest bits of a quantised value.
     """
 
     schemes: frozenset[str] = frozenset({"masks"})
     least_cohort: int = 3
     least_threshold: float = 0.5
     greatest_clip: float | None = None
+    least_bits: int = 2
 
     def check(self, scheme: str, spec: RoundSpec) -> None:
         """Refuse a round that asks for less.
@@ -106,6 +109,8 @@ class Policy:
             )
         elif self.greatest_clip is not None and spec.clip > self.greatest_clip:
             problem = f"clip {spec.clip:g}, this client allows at most {self.greatest_clip:g}"
+        elif spec.bits < self.least_bits:
+            problem = f"{spec.bits} bits a value, this client wants at least {self.least_bits}"
         else:
             return
         raise RemoteProtocolError("O1", f"refused by the client's policy: {problem}", SERVER)
@@ -134,9 +139,9 @@ class ClientIdentity:
         Raises:
             RemoteProtocolError: O1 policy, R7 a cohort without this client, O2 another layout; the server is the peer.
         """
-        self.policy.check(scheme, spec)
         if self.id not in spec.cohort:
             raise RemoteProtocolError("R7", f"the cohort does not hold this client ({self.id})", SERVER)
+        self.policy.check(scheme, spec)
         if (spec.layout, spec.values, spec.scalars) != (
             self.layout.digest, self.layout.size, len(self.layout.scalars),
         ):  # fmt: skip
@@ -172,10 +177,6 @@ class ClientSession(Protocol):
             RemoteProtocolError: the request breaks a rule; this client is out of the round.
             LocalProtocolError: the update breaks a rule; likewise.
         """
-        ...
-
-    def snapshot(self) -> bytes:
-        """All that another process needs to go on from here. Holds secrets: written by its owner alone, to a private place."""
         ...
 
 
@@ -241,29 +242,31 @@ class Attendance:
     def __init__(self, asked: Iterable[ClientId]) -> None:
         self._asked = frozenset(asked)
         self._answered: set[ClientId] = set()
+        self._refused: set[ClientId] = set()
 
-    def check(self, client: ClientId) -> None:
-        """Refuse an answer that this stage has no place for; to be called before the answer is read.
+    @contextmanager
+    def answer(self, client: ClientId) -> Iterator[None]:
+        """While inside, a client's answer is read: it counts if nothing is raised, else the client has dropped out.
 
         Raises:
-            RemoteProtocolError: R6 for a client that was not asked, R3 for a second answer.
+            RemoteProtocolError: R5 for a client whose answer was refused before, R6 for one that was not asked, R3 for
+                a second answer; or what is raised inside, with the client as peer.
         """
+        if client in self._refused:
+            raise RemoteProtocolError("R5", "an answer of this client was refused before", client)
         if client not in self._asked:
             raise RemoteProtocolError("R6", "not asked in this stage, or the stage is over", client)
         if client in self._answered:
             raise RemoteProtocolError("R3", "has answered this stage already; the first answer stays", client)
-
-    def mark(self, client: ClientId) -> None:
-        """Count the answer: it was read and is good."""
+        try:
+            yield
+        except RemoteProtocolError as error:
+            self._refused.add(client)
+            raise error.blame(client) from None
         self._answered.add(client)
 
-    @property
-    def answered(self) -> tuple[ClientId, ...]:
-        """Ascending."""
-        return tuple(sorted(self._answered))
-
-    def close(self, stage: str, threshold: int) -> tuple[ClientId, ...]:
-        """End the stage; gives who answered.
+    def next_stage(self, stage: str, threshold: int) -> tuple[ClientId, ...]:
+        """End the stage; gives who answered, ascending, who alone are asked in the next.
 
         Raises:
             RoundAborted: fewer than the threshold.
@@ -272,7 +275,12 @@ class Attendance:
             raise RoundAborted(
                 stage, f"{len(self._answered)} of {len(self._asked)} clients answered, {threshold} are needed"
             )
-        return self.answered
+        self._asked, self._answered = frozenset(self._answered), set()
+        return tuple(sorted(self._asked))
+
+    def close(self) -> None:
+        """The round is over: nobody is asked any more."""
+        self._asked = frozenset()
 
 
 def new_round(

@@ -1,7 +1,7 @@
 """The same sum without protection: what every protected scheme is compared against.
 
-`plain` sends the very integers that `masks` would hide, so its aggregate is equal bit for bit. `float` sends float64 values that
-were neither clipped nor rounded: the difference between the two is what the encoding takes.
+`plain` sends the very integers that `masks` would hide, so its aggregate is equal bit for bit. `float` sends float64
+values that were neither clipped nor rounded: the difference between the two is what the encoding takes.
 """
 
 from __future__ import annotations
@@ -148,23 +148,19 @@ class PlainServer:
 
     def receive(self, client: ClientId, reply: bytes) -> None:
         """See `aggregation.ServerSession.receive`."""
-        try:
-            if self._over:
-                raise RemoteProtocolError("R6", "the round is over")
-            self._present.check(client)
+        with self._present.answer(client):
             expected = Expected(self._scheme.suite, self._spec.session, self._spec.round, client)
             self._inputs[client] = self._scheme.read(expected, self._encoding, reply)
-        except RemoteProtocolError as error:
-            raise error.blame(client) from None
-        self._present.mark(client)
 
     def advance(self) -> None:
         """See `aggregation.ServerSession.advance`."""
         if self._over:
-            raise LocalProtocolError("R4", "the round is over: there is no further stage")
+            raise LocalProtocolError("R5", "the round is over: there is no further stage")
         self._over = True
-        self._present.close(STAGE, self._spec.threshold)
         try:
+            self._present.next_stage(STAGE, self._spec.threshold)
             self._aggregate = self._scheme.aggregate(self._encoding, self._inputs)
         except RemoteProtocolError as error:
             raise RoundAborted(STAGE, str(error)) from None
+        finally:
+            self._present.close()

@@ -54,9 +54,7 @@ def layout_digest(layout: Layout) -> bytes:
         for tensor in layout.tensors
     )
     scalars = b"".join(name_bytes(name) for name in layout.scalars)
-    return H(
-        b"securefed/1/layout\x00" + u32(len(layout.tensors)) + tensors + u32(len(layout.scalars)) + scalars
-    )
+    return H(b"securefed/1/layout\x00" + u32(len(layout.tensors)) + tensors + u32(len(layout.scalars)) + scalars)
 
 
 def name_bytes(name: str) -> bytes:

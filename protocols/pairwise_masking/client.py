@@ -7,6 +7,7 @@ depends on, and a restarted client gives the same answers.
 from dataclasses import dataclass
 
 from protocols.encoding.lanes import pack
+from protocols.encoding.layout import Layout, layout_digest
 from protocols.notation import H, RuleBroken, require
 from protocols.pairwise_masking import agreed, keys, shamir
 from protocols.wire.reference import (
@@ -45,6 +46,7 @@ class Client:
     id: int
     round_secret: bytes  # ρ, 32 bytes for one session alone
     policy: Policy = Policy()
+    layout: Layout | None = None  # of its updates (rule O2); None: whatever the specification says
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def keys_of(client: Client, session: bytes) -> Keys:
 
 
 def advertise(client: Client, offer: bytes) -> bytes:
-    """OFFER → ADVERTISEMENT. Raises W and R rules, R7, O1."""
+    """OFFER → ADVERTISEMENT. Raises W and R rules, R7, O1, O2."""
     s = read_offer(client, offer)
     session = agreed.session(s)
     return encode(keys_of(client, session).advertisement, PAIRWISE_MASKS, session, s.round, client.id)
@@ -90,6 +92,10 @@ def read_offer(client: Client, offer: bytes) -> Specification:
     require(s.threshold >= policy.least_threshold, "O1", f"a threshold of {s.threshold}")
     require(s.clip <= policy.greatest_clip, "O1", f"a clip of {s.clip}")
     require(s.bits >= policy.least_bits, "O1", f"{s.bits} bits a value")
+    if client.layout is not None:
+        require(s.layout == layout_digest(client.layout), "O2", "another layout")
+        require(s.values == client.layout.values, "O2", f"{s.values} values")
+        require(s.scalars == len(client.layout.scalars), "O2", f"{s.scalars} scalars")
     return s
 
 
@@ -150,9 +156,7 @@ def header_of_shares(s: Specification, sender: int, roster_size: int) -> bytes:
 # Stage 3
 
 
-def masked_input(
-    client: Client, offer: bytes, roster: bytes, delivery: bytes, ring_words: list[int]
-) -> bytes:
+def masked_input(client: Client, offer: bytes, roster: bytes, delivery: bytes, ring_words: list[int]) -> bytes:
     """DELIVERY → INPUT. Raises W and R rules, R8, S1, S4.
 
     Pre-condition: as many ring words as the specification says, each below 2^R.
@@ -164,18 +168,16 @@ def masked_input(
     assert len(ring_words) == agreed.ring_words_of_round(s)
     own = keys_of(client, session)
     masked = list(ring_words)
-    add(masked, +1, keys.mask(keys.self_mask_key(own.seed, session, client.id), len(masked), ring.bits))
+    keys.add(masked, +1, keys.mask(keys.self_mask_key(own.seed, session, client.id), len(masked), ring.bits))
     for j in shared:
         if j != client.id:
             key = keys.pairwise_mask_key(own.mask, everyone[j].mask_key, session, P, client.id, j)
-            add(masked, +1 if j > client.id else -1, keys.mask(key, len(masked), ring.bits))
+            keys.add(masked, +1 if j > client.id else -1, keys.mask(key, len(masked), ring.bits))
     words = pack([word % 2**ring.bits for word in masked], ring.bits)
     return encode(Input(words), PAIRWISE_MASKS, session, s.round, client.id)
 
 
-def read_delivery(
-    client: Client, s: Specification, roster: bytes, delivery: bytes
-) -> dict[int, tuple[int, int]]:
+def read_delivery(client: Client, s: Specification, roster: bytes, delivery: bytes) -> dict[int, tuple[int, int]]:
     """The shares (of the self-mask seed, of the mask key) of all of U2, the client's own among them."""
     everyone = read_roster(client, s, roster)
     body = decode(delivery, agreed.delivery(s, client.id, everyone))
@@ -193,12 +195,6 @@ def read_delivery(
         for share in pair:
             shamir.check_share(share)
     return dict(sorted(shares.items()))
-
-
-def add(total: list[int], sign: int, words: list[int]) -> None:
-    """Add or subtract, word by word and in place."""
-    for i, word in enumerate(words):
-        total[i] += sign * word
 
 
 # Stage 4
@@ -237,9 +233,7 @@ def replies(client: Client, ring_words: list[int], requests: list[bytes]) -> lis
     return outcomes
 
 
-def reply(
-    client: Client, ring_words: list[int], requests: list[bytes], outcomes: list[bytes | RuleBroken]
-) -> bytes:
+def reply(client: Client, ring_words: list[int], requests: list[bytes], outcomes: list[bytes | RuleBroken]) -> bytes:
     """The answer to the last request. Raises R5 once an earlier one was refused, R4 after the end."""
     require(not any(isinstance(earlier, RuleBroken) for earlier in outcomes), "R5", "refused before")
     match requests:

@@ -39,9 +39,7 @@ def public_key(private_key: bytes) -> bytes:
 def shared_secret(private_key: bytes, peer: bytes) -> bytes:
     """X25519. Raises K1 when the peer's key is of low order, whatever the private key."""
     try:
-        return X25519PrivateKey.from_private_bytes(private_key).exchange(
-            X25519PublicKey.from_public_bytes(peer)
-        )
+        return X25519PrivateKey.from_private_bytes(private_key).exchange(X25519PublicKey.from_public_bytes(peer))
     except ValueError as error:
         raise RuleBroken("K1", f"low order: {peer.hex()}") from error
 
@@ -90,3 +88,9 @@ def open_sealed(key: bytes, sealed: bytes, shares_header: bytes, recipient: int)
 def mask(key: bytes, count: int, ring_bits: int) -> list[int]:
     """`Stream(key)` as so many ring words: 64-bit words, cut to R bits."""
     return [word & (2**ring_bits - 1) for word in stream_words(key, count, 8)]
+
+
+def add(total: list[int], sign: int, words: list[int]) -> None:
+    """Add or subtract, word by word and in place; the caller reduces modulo 2^R at the end."""
+    for i, word in enumerate(words):
+        total[i] += sign * word

@@ -45,7 +45,7 @@ def run_round(
     inputs: dict[int, list[int]],
     dropouts: dict[int, int],
 ) -> Round:
-    """Run a round of honest parties. A client with a dropout stage answers neither that stage nor a later one.
+    """Run a round of honest parties. A dropout answers neither the stage that `dropouts` names nor a later one.
 
     Stages: 1 advertise, 2 share, 3 input, 4 release. Pre-condition: a secret and an input for every client
     of the cohort, inputs in ring words below 2^R. A round with too few answers is reported, not raised.

@@ -9,6 +9,7 @@ from protocols.wire.reference import (
     PAIRWISE_MASKS,
     SERVER,
     Advertisement,
+    Agreed,
     Body,
     Delivery,
     Input,
@@ -23,7 +24,7 @@ from protocols.wire.reference import (
 )
 
 
-class RoundAborted(Exception):  # noqa: N818 - an outcome that the text names
+class RoundAborted(Exception):
     """A stage ended with fewer answers than the threshold."""
 
     def __init__(self, stage: int) -> None:
@@ -76,19 +77,19 @@ def unmask(
     count, bits = agreed.ring_words_of_round(s), agreed.ring_of_round(s).bits
     total = [0] * count
     for masked in inputs.values():
-        add(total, +1, unpack(masked.words, count, bits))
+        keys.add(total, +1, unpack(masked.words, count, bits))
     for i in sorted(shared):
         shares = [(j, released[j].shares[i]) for j in sorted(released)]
         secret = shamir.combine(shares, s.threshold)
         if i in inputs:
             seed = self_mask_seed(secret, session, i, shared[i].commitment)
-            add(total, -1, keys.mask(keys.self_mask_key(seed, session, i), count, bits))
+            keys.add(total, -1, keys.mask(keys.self_mask_key(seed, session, i), count, bits))
         else:
             private = mask_private_key(secret, advertised[i].mask_key)
             for j in inputs:
                 key = keys.pairwise_mask_key(private, advertised[j].mask_key, session, P, i, j)
                 # j's input holds the stream with a plus where i > j: take it off with the other sign.
-                add(total, -1 if i > j else +1, keys.mask(key, count, bits))
+                keys.add(total, -1 if i > j else +1, keys.mask(key, count, bits))
     return [word % 2**bits for word in total]
 
 
@@ -109,15 +110,9 @@ def mask_private_key(secret: int, advertised: bytes) -> bytes:
     return private
 
 
-def add(total: list[int], sign: int, words: list[int]) -> None:
-    """Add or subtract, word by word and in place."""
-    for i, word in enumerate(words):
-        total[i] += sign * word
-
-
 @dataclass
 class Server:
-    """The server's side of one round: `requests`, `receive` for each answer, `advance`, until `sum` is there."""
+    """The server's side of a round: `requests`, `receive` for each answer, `advance`, until `sum` is there."""
 
     specification: Specification
     stage: int = 1  # 1 … 4; 5 once the sum is there
@@ -170,16 +165,22 @@ class Server:
             self.refused.add(client)
             raise
 
+    def expected(self, client: int) -> Agreed:
+        """What is agreed on the answer of this client in this stage."""
+        s = self.specification
+        match self.stage:
+            case 1:
+                return agreed.advertisement(s, client)
+            case 2:
+                return agreed.shares(s, client, self.advertised)
+            case 3:
+                return agreed.masked_input(s, client)
+            case _:
+                return agreed.release(s, client, self.shared)
+
     def accept(self, client: int, reply: bytes) -> None:
         """Read the answer that this stage expects and keep it."""
-        s = self.specification
-        expected = {
-            1: lambda: agreed.advertisement(s, client),
-            2: lambda: agreed.shares(s, client, self.advertised),
-            3: lambda: agreed.masked_input(s, client),
-            4: lambda: agreed.release(s, client, self.shared),
-        }[self.stage]
-        match decode(reply, expected()):
+        match decode(reply, self.expected(client)):
             case Advertisement() as advertisement:
                 check_advertisement(advertisement, self.advertised)
                 self.advertised[client] = advertisement
@@ -195,14 +196,10 @@ class Server:
     def advance(self) -> None:
         """The stage is over. Raises `RoundAborted`, and S5 or S6 at the end: the round is then aborted."""
         require(not self.aborted, "R5", "the round is aborted")
-        try:
-            if len(self.answered) < self.specification.threshold:
-                raise RoundAborted(self.stage)
-            if self.stage == 4:
-                self.sum = unmask(
-                    self.specification, self.advertised, self.shared, self.inputs, self.released
-                )
-        except (RoundAborted, RuleBroken):
-            self.aborted = True
-            raise
+        self.aborted = True  # until the stage has ended well
+        if len(self.answered) < self.specification.threshold:
+            raise RoundAborted(self.stage)
+        if self.stage == 4:
+            self.sum = unmask(self.specification, self.advertised, self.shared, self.inputs, self.released)
+        self.aborted = False
         self.stage += 1

@@ -12,10 +12,7 @@ def coefficients(round_secret: bytes, session: bytes, roster: bytes, kind: int, 
     """a_1 … a_(t−1) of the polynomial that shares a client's secret of that kind; `roster` is its digest."""
     key = KDF(round_secret, "share-coefficients", session + roster + u8(kind))
     data = stream(key, COEFFICIENT_BYTES * (threshold - 1))
-    return [
-        int.from_bytes(data[m : m + COEFFICIENT_BYTES], "big") % P
-        for m in range(0, len(data), COEFFICIENT_BYTES)
-    ]
+    return [int.from_bytes(data[m : m + COEFFICIENT_BYTES], "big") % P for m in range(0, len(data), COEFFICIENT_BYTES)]
 
 
 def share(secret: int, polynomial: list[int], index: int) -> int:

@@ -98,8 +98,8 @@ class Numbers:
         values *= self.scale
         values += randomness * _RANDOM_UNIT
         np.floor(values, out=values)
-        # Only a rounding of the sum above can pass Q, at the clip itself and with many bits.
-        np.minimum(values, self.greatest, out=values)
+        # fl(c·fl(Q/c)) may lie an ulp beyond Q: without this bound a lane could borrow from its neighbour.
+        np.clip(values, -self.greatest, self.greatest, out=values)
         values += self.greatest
         return values.astype("<u8")
 

@@ -51,6 +51,7 @@ def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 _Word = Annotated[str, Field(min_length=1)]
 _Words = Annotated[tuple[_Word, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once)]
+_Layers = Annotated[tuple[_Word, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_each_once)]
 _Arms = Annotated[tuple[Arm, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once)]
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0, le=10)]
@@ -96,7 +97,7 @@ class Data(_Section):
 class Pretraining(_Section):
     """The small model's training on public text, before any client takes part."""
 
-    steps: Annotated[int, Field(ge=0, le=10_000_000)] = 350
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 350
     """optimiser steps"""
     batch: _Batch = 32
     """sequences a step"""
@@ -135,7 +136,7 @@ class Method(_Section):
     """of the adapters"""
     alpha: Annotated[float, Field(gt=0, le=65_536)] = 16.0
     """adapters count alpha / rank"""
-    targets: Literal["all-linear"] | Annotated[_Words, Field(min_length=1)] = "all-linear"
+    targets: Literal["all-linear"] | _Layers = "all-linear"
     """linear layers that get an adapter, by name"""
 
 
@@ -291,8 +292,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         case "integer" | "number" as kind:
             return f"a {'whole ' if kind == 'integer' else ''}number {bounds}".strip()
         case "array":
-            least = "at least one entry, " if schema.get("minItems") else ""
-            return f"a list, {least}each once, of: {_allowed(schema['items'])}"
+            least = "not empty, " if schema.get("minItems") else ""
+            return f"a list, {least}without repeats, of: {_allowed(schema['items'])}"
     if "pattern" in schema:
         return "a string of letters, digits, dots, dashes and underscores"
     return "a string that is not empty" if schema.get("minLength") else "a string"

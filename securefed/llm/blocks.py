@@ -24,8 +24,8 @@ class Blocks:
 
     Attributes:
         tokens: int64 [n, context].
-        labels: int64 [n, context]: the token itself, IGNORED where there is padding. Not shifted: position i is
-            predicted from the positions before it, so the first one of a block is never predicted.
+        labels: int64 [n, context]: the token itself, IGNORED where there is padding. Not shifted: position i
+            is predicted from the positions before it, so the first one of a block is never predicted.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -33,9 +33,8 @@ class Blocks:
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 2 or self.tokens.shape != self.labels.shape:
-            raise ValueError(
-                f"tokens {self.tokens.shape} and labels {self.labels.shape} are not one [n, context]"
-            )
+            shapes = f"tokens {self.tokens.shape}, labels {self.labels.shape}"
+            raise ValueError(f"{shapes}: both must be the same [n, context]")
 
     @property
     def examples(self) -> int:

@@ -52,8 +52,8 @@ class LocalPlan:
 class LanguageModelTrainer:
     """One client of a language model federation; a `securefed.federated.training.LocalTrainer`.
 
-    All clients of a simulation may share one module: what it holds between two calls does not matter. Calls must not
-    overlap then.
+    All clients of a simulation may share one module: what it holds between two calls does not matter. Calls
+    must not overlap then.
     """
 
     def __init__(self, client: str, module: torch.nn.Module, blocks: Blocks, plan: LocalPlan) -> None:
@@ -68,7 +68,8 @@ class LanguageModelTrainer:
         """Train from the given weights; see `LocalTrainer.train`. The metric is `loss`, in nats a token.
 
         Raises:
-            ConfigError: the weights are not the module's, the plan has no such round, or the loss is not finite.
+            ConfigError: the weights are not the module's, the plan has no such round, or the loss is not
+                finite.
         """
         plan = self._plan
         learning_rate = plan.learning_rate_in(round_number)

@@ -60,7 +60,8 @@ def digest_of_texts(texts: Iterable[str]) -> str:
     """sha256 (hexadecimal) of the texts in order; each is preceded by its length, so borders count."""
     digest = hashlib.sha256(b"securefed texts 1")
     for text in texts:
-        # surrogatepass: JSON can carry lone surrogates, and a digest must never fail on text that was accepted
+        # surrogatepass: JSON can carry lone surrogates, and a digest must never fail on text that was
+        # accepted
         data = text.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)

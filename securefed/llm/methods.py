@@ -1,11 +1,13 @@
 """What is trained of a model, as named float arrays: LoRA adapters, or every weight.
 
-The rest of the system carries these arrays and knows of no adapter. Averaging the A and B of LoRA apart is not
-averaging their products: with `lora` the mean update is an approximation, good while the clients' steps are small.
+The rest of the system carries these arrays and knows of no adapter. Averaging the A and B of LoRA apart is
+not averaging their products: with `lora` the mean update is an approximation, good while the clients' steps
+are small.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,7 +48,8 @@ class LoraOptions:
     Attributes:
         rank: of each adapter, ≥ 1.
         alpha: the adapter's output is scaled by alpha / rank.
-        targets: last part of the names of the layers that get one; None: every linear layer but the output head.
+        targets: last part of the names of the layers that get one; None: every linear layer but the output
+            head.
         dropout: on the adapter's input, in [0, 1).
     """
 
@@ -59,7 +62,7 @@ class LoraOptions:
 def attach(
     model: PreTrainedModel, method: Method | str, *, lora: LoraOptions | None = None, seed: int = 0
 ) -> torch.nn.Module:
-    """The module to train: it has a gradient where the method trains, and nowhere else. `model` becomes part of it.
+    """The module to train, with `model` in it: it has a gradient where the method trains, and nowhere else.
 
     Args:
         model: float32.
@@ -79,14 +82,13 @@ def attach(
     options = lora if lora is not None else LoraOptions()
     if options.rank < 1:
         raise ConfigError("lora.rank", f"{options.rank} is below 1")
-    if not options.alpha > 0:
-        raise ConfigError("lora.alpha", f"{options.alpha} is not above 0")
+    if not 0 < options.alpha < math.inf:
+        raise ConfigError("lora.alpha", f"{options.alpha} is not a finite number above 0")
     if not 0 <= options.dropout < 1:
         raise ConfigError("lora.dropout", f"{options.dropout} is not in [0, 1)")
     layers = linear_layers(model)
-    targets = (
-        sorted({name.rsplit(".", 1)[-1] for name in layers}) if options.targets is None else options.targets
-    )
+    found = sorted({name.rsplit(".", 1)[-1] for name in layers})
+    targets = found if options.targets is None else list(options.targets)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in layers):
             raise ConfigError("lora.targets", f"the model has no linear layer {target!r}")
@@ -97,7 +99,7 @@ def attach(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=list(targets),
+        target_modules=targets,
         # GPT-2's Conv1D keeps its weight transposed.
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
     )
@@ -117,7 +119,7 @@ def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
 
 
 def weights(module: torch.nn.Module) -> dict[str, npt.NDArray[np.float32]]:
-    """Copies of the trained tensors by name, float32, in the order of the module; a tied weight comes once."""
+    """Float32 copies of the trained tensors by name, in the module's order; a tied weight comes once."""
     return {name: tensor.detach().numpy().astype(np.float32, copy=True) for name, tensor in _trained(module)}
 
 
@@ -159,7 +161,8 @@ def save(module: torch.nn.Module, directory: Path, *, base: str | None = None) -
         if isinstance(module, PeftModel):
             if base is not None:
                 module.peft_config["default"].base_model_name_or_path = base
-            # save_embedding_layers: left to itself peft asks the hub whether the base model's vocabulary has changed
+            # save_embedding_layers: left to itself peft asks the hub whether the base model's vocabulary has
+            # changed
             module.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
         else:
             module.save_pretrained(str(directory))

@@ -11,11 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from securefed.errors import ConfigError
 from securefed.llm.runtime import quiet
 
-__all__ = ["check_fit", "demo_configuration", "from_configuration", "load_model"]
+__all__ = ["check_fit", "demo_configuration", "from_configuration", "load_configuration", "load_model"]
 
 
 def demo_configuration(vocabulary: int = 1024, context: int = 64) -> dict[str, object]:
-    """A small Llama: width 128, 3 layers, 4 heads, feed-forward 384, tied (771k parameters with 1,024 tokens)."""
+    """A small Llama: width 128, 3 layers, 4 heads, feed-forward 384, tied (771k parameters)."""
     return {
         "model_type": "llama",
         "vocab_size": vocabulary,
@@ -55,7 +55,8 @@ def from_configuration(configuration: Mapping[str, object], seed: int) -> PreTra
 
 
 def load_model(source: str | Path) -> PreTrainedModel:
-    """A causal language model with its weights, float32. Only safetensors are read, and no code of the model's.
+    """A causal language model with its weights, float32. Only safetensors are read, and no code of the
+    model's.
 
     Args:
         source: a directory (nothing else is then looked at: no network) or a hub id.
@@ -79,16 +80,37 @@ def load_model(source: str | Path) -> PreTrainedModel:
     return model.eval()
 
 
+def load_configuration(source: str | Path) -> dict[str, object]:
+    """The configuration of a model, without its weights, as `from_configuration` takes it.
+
+    Args:
+        source: a directory (nothing else is then looked at: no network) or a hub id.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(
+                str(source), local_files_only=Path(source).is_dir(), trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = str(error).strip().split("\n", 1)[0]
+        raise ConfigError("model.base", f"no model configuration at {source}: {detail}") from error
+    return dict(config.to_dict())
+
+
 def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, context: int) -> None:
     """Refuse a tokenizer or a context that the model cannot take.
 
     Raises:
-        ConfigError: the tokenizer can produce ids that have no embedding, or the context is longer than the model's.
+        ConfigError: the tokenizer can produce ids that have no embedding, or the context is longer than the
+            model's.
     """
     rows = int(model.get_input_embeddings().weight.shape[0])
     if len(tokenizer) > rows:
         raise ConfigError(
-            "model", f"the tokenizer has {len(tokenizer)} tokens and the model {rows} embeddings"
+            "model", f"the tokenizer has {len(tokenizer)} tokens and the model {rows} embeddings: not a pair"
         )
     longest = getattr(model.config, "max_position_embeddings", None)
     if isinstance(longest, int) and context > longest:

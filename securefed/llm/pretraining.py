@@ -1,7 +1,8 @@
 """The public start: tokenizer and base model trained on the public share, once, and kept.
 
-A cache entry is a directory named by everything that it depends on. It is written beside its place and renamed into
-it, so a half-written one is never found, and every file is checked against its digest before it is used.
+A cache entry is a directory named by everything that it depends on. It is written beside its place and
+renamed into it, so a half-written one is never found, and every file is checked against its digest before it
+is used.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Pretraining:
     """How the base model is made.
 
     Attributes:
-        configuration: of the model as `models.from_configuration` takes it; the tokenizer's size and special tokens
-            are filled in.
+        configuration: of the model as `models.from_configuration` takes it; the tokenizer's size and special
+            tokens are filled in.
         vocabulary: tokens of the tokenizer.
         context: tokens a block.
         steps, batch, learning_rate, schedule: of the training.
@@ -65,7 +66,8 @@ class Base:
     """A base model on disk.
 
     Attributes:
-        directory: model (safetensors) and tokenizer; both load from it with `load_model` and `load_tokenizer`.
+        directory: model (safetensors) and tokenizer; both load from it with `load_model` and
+            `load_tokenizer`.
         key: sha256 (hexadecimal) of all that it depends on.
         cached: it was there already.
         loss: mean training loss of the last tenth of its steps, in nats a token.
@@ -118,9 +120,8 @@ def pretrained(
         root.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
     except OSError as error:
-        raise ConfigError(
-            "cache", f"{root} cannot be written: {error.strerror}; set SECUREFED_CACHE"
-        ) from error
+        detail = f"{root} cannot be written: {error.strerror}; set SECUREFED_CACHE to another place"
+        raise ConfigError("cache", detail) from error
     try:
         figures = _make(making, public_train, recipe, progress)
         _write_manifest(making, key, figures)
@@ -135,9 +136,8 @@ def pretrained(
         shutil.rmtree(making, ignore_errors=True)
     made = _entry(place, key)
     if made is None:
-        raise ConfigError(
-            "cache", f"{place} is not what was just written there; set SECUREFED_CACHE to another place"
-        )
+        detail = f"{place} does not hold what was just written; set SECUREFED_CACHE to another place"
+        raise ConfigError("cache", detail)
     return Base(made.directory, made.key, False, made.loss, made.tokens, made.seconds)
 
 

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The tokenizers library warns when a process that has used its threads forks; set before it is first imported.
+# The tokenizers library warns when a process that has used its threads forks; set before it is first
+# imported.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
@@ -21,8 +22,8 @@ __all__ = ["derived_seed", "quiet", "use_threads"]
 def use_threads(count: int | None = None) -> int:
     """Compute with so many threads from now on, in all of this process; returns the number.
 
-    The number of threads decides how sums are split, hence their last bits: a run that must be repeated bit for bit
-    is repeated with the same number.
+    The number of threads decides how sums are split, hence their last bits: a run that must be repeated bit
+    for bit is repeated with the same number.
 
     Args:
         count: threads, ≥ 1; by default one a core that this process may use.
@@ -47,7 +48,8 @@ def derived_seed(seed: int, *labels: str | int) -> int:
 def quiet() -> Iterator[None]:
     """While inside, transformers and peft draw no progress bar and log and warn of nothing below an error.
 
-    What was set before is set again at the end: a program that uses these libraries itself keeps its own settings.
+    What was set before is set again at the end: a program that uses these libraries itself keeps its own
+        settings.
     """
     bars = transformers_logging.is_progress_bar_enabled()
     loggers = [logging.getLogger(name) for name in ("transformers", "peft", "huggingface_hub")]

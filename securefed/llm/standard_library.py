@@ -1,8 +1,9 @@
-"""The embedded federation: packages of the Python standard library play companies that may not share their code.
+"""The embedded federation: packages of the Python standard library play companies that may not share their
+code.
 
-Every machine has them, their texts differ in style and subject by nature, and nothing is downloaded. What other
-top-level modules hold is the public data. The text depends on the Python version; the corpus' digest says which
-was used.
+Every machine has them, their texts differ in style and subject by nature, and nothing is downloaded. What
+other top-level modules hold is the public data. The text depends on the Python version; the corpus' digest
+says which was used.
 """
 
 from __future__ import annotations
@@ -31,27 +32,14 @@ LEAST_PUBLIC_CHARACTERS = 300_000
 HELD_OUT_SHARE = (0.20, 0.35)
 PUBLIC_HELD_OUT_SHARE = (0.03, 0.06)
 
-# Tests, tables, generated files and what some distributions remove or patch: none of it reads like a library, and
-# a corpus should be as equal as it can be from one machine to the next.
+# Tests, tables, generated files and what some distributions remove or patch: none of it reads like a library,
+# and a corpus should be as equal as it can be from one machine to the next.
 _NOT_PUBLIC = frozenset(
-    [
-        "test",
-        "idlelib",
-        "turtledemo",
-        "turtle",
-        "encodings",
-        "pydoc_data",
-        "lib2to3",
-        "distutils",
-        "ensurepip",
-        "venv",
-        "sitecustomize",
-        "usercustomize",
-        "this",
-        "antigravity",
-        "__hello__",
-        "__phello__",
-    ]
+    (
+        *("test", "idlelib", "turtle", "turtledemo", "encodings", "pydoc_data", "lib2to3", "distutils"),
+        *("ensurepip", "venv", "sitecustomize", "usercustomize", "this", "antigravity"),
+        *("__hello__", "__phello__"),
+    )
 )
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "__pycache__"})
 _LICENCE_WORDS = re.compile(
@@ -69,8 +57,9 @@ def standard_library(
 ) -> Corpus:
     """The federation of the standard library's packages.
 
-    Whole files are held out: 20–35% of each package's bytes, or what comes nearest where it has few files. Licence
-    headers are cut, files under 400 characters and exact duplicates (over all silos and the public share) dropped.
+    Whole files are held out: 20–35% of each package's bytes, or what comes nearest where it has few files.
+    Licence headers are cut, files under 400 characters and exact duplicates (over all silos and the public
+    share) dropped.
 
     Args:
         seed: chooses the split, the order of files and the public modules.
@@ -98,9 +87,9 @@ def _silo(folder: Path, package: str, seed: int, seen: set[bytes]) -> Silo:
     if len(texts) < 2 or size < LEAST_SILO_CHARACTERS:
         raise ConfigError(
             "data.packages",
-            f"{package!r} has {len(texts)} usable source files with {size} characters under the standard library; a "
-            f"client needs 2 files and {LEAST_SILO_CHARACTERS} characters. Choose other packages, or a Python that "
-            "was installed with its sources",
+            f"{package!r} has {len(texts)} usable source files with {size} characters in the standard library; "
+            f"a client needs 2 files and {LEAST_SILO_CHARACTERS} characters. Choose other packages, or a Python "
+            "that was installed with its sources",
         )
     train, held_out = _split(texts, HELD_OUT_SHARE, _generator(seed, "silo", package))
     return Silo(package, train, held_out)
@@ -124,8 +113,8 @@ def _public(
     if len(texts) < 2 or size < LEAST_PUBLIC_CHARACTERS:
         raise ConfigError(
             "data.public_share",
-            f"{len(chosen)} public modules hold {size} characters; {LEAST_PUBLIC_CHARACTERS} are needed to train a "
-            "tokenizer and a base model. Raise the share",
+            f"{len(chosen)} public modules hold {size} characters; {LEAST_PUBLIC_CHARACTERS} are needed to "
+            "train a tokenizer and a base model. Raise the share",
         )
     return _split(texts, PUBLIC_HELD_OUT_SHARE, _generator(seed, "public split"))
 
@@ -161,7 +150,7 @@ def without_licence(text: str) -> str:
 def _split(
     texts: list[str], share: tuple[float, float], generator: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Whole texts into train and held out; the latter's share of bytes in the range, or as near as was found."""
+    """Whole texts into train and held out; the held-out bytes' share in the range, or nearest to it."""
     sizes = [len(text.encode()) for text in texts]
     total = sum(sizes)
     best: tuple[float, list[int], list[int]] | None = None

@@ -24,7 +24,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int = 1024) -> PreTrainedT
 
     Args:
         texts: public text: the vocabulary shows pieces of what it was trained on.
-        vocabulary: number of tokens, at least 258 (256 bytes and 2 specials); fewer come out where the text is short.
+        vocabulary: number of tokens, at least 258 (256 bytes and 2 specials); fewer come out where the text
+            is short.
 
     Raises:
         ConfigError: there is no text, or the vocabulary is too small.
@@ -87,7 +88,7 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Id that fills a block. Which one does not matter, as padding is masked by position: eos where there is no pad."""
+    """Id that fills a block: eos where there is no pad. Padding is masked by position, so either will do."""
     return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 

@@ -52,10 +52,11 @@ def fit(
     seed: int,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Train the tensors that need a gradient, with a fresh AdamW (0.9, 0.95, no weight decay) and clipping at norm 1.
+    """Train the tensors that need a gradient, with a fresh AdamW (0.9, 0.95, no weight decay) and clipping at
+    norm 1.
 
-    Every block is seen once before any is seen twice. The same arguments give the same weights, bit for bit, on one
-    machine with one number of threads.
+    Every block is seen once before any is seen twice. The same arguments give the same weights, bit for bit,
+    on one machine with one number of threads.
 
     Args:
         module: of `methods.attach`.
@@ -96,7 +97,7 @@ def fit(
                 if not math.isfinite(value):
                     raise ConfigError(
                         "training.learning_rate",
-                        f"the loss is {value} at step {step + 1} of {steps}: lower the learning rate ({learning_rate})",
+                        f"the loss is {value} at step {step + 1} of {steps}: lower it ({learning_rate})",
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -123,9 +124,9 @@ def token_losses(
         labels: int64 [batch, context], IGNORED where nothing is predicted.
 
     Returns:
-        float32 [batch, context] in nats, 0 where nothing is predicted (the last column always), and the number of
-        tokens predicted. Padding lies behind the text, where a causal model's other positions do not look, so no
-        attention mask is needed.
+        float32 [batch, context] in nats, 0 where nothing is predicted (the last column always), and the
+        number of tokens predicted. Padding lies behind the text, where a causal model's other positions do not look, so
+        no attention mask is needed.
     """
     following = np.full_like(labels, IGNORED)
     following[:, :-1] = labels[:, 1:]

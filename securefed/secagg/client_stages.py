@@ -15,12 +15,21 @@ from securefed.crypto.aead import open_sealed, seal
 from securefed.crypto.hashing import digest
 from securefed.crypto.keystream import StreamSum, Words
 from securefed.crypto.shamir import SHARE_BYTES, share_from_bytes
+from securefed.crypto.x25519 import check_public_key
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RemoteProtocolError
 from securefed.secagg.keys import ClientSecrets, PairContext, commitment, self_mask_key
 from securefed.wire.header import SERVER, MessageType, Suite
 from securefed.wire.messages import (
-    Advertisement, Delivery, Expected, Keys, Offer, Release, Roster, Shares, Survivors,
+    Advertisement,
+    Delivery,
+    Expected,
+    Keys,
+    Offer,
+    Release,
+    Roster,
+    Shares,
+    Survivors,
 )  # fmt: skip
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import write_words
@@ -89,9 +98,11 @@ class Advertised:
             raise RemoteProtocolError("R7", "the roster does not hold this client")
         if len(roster) < self.spec.threshold:
             raise RemoteProtocolError("R7", f"a roster of {len(roster)}, the threshold is {self.spec.threshold}")
+        every = [key for keys in roster.values() for key in (keys.channel, keys.mask)]
+        for key in every:
+            check_public_key(key)
         if roster[me] != Keys(self.secrets.channel.public, self.secrets.mask.public):
             raise RemoteProtocolError("K3", "the roster has other keys for this client than it advertised")
-        every = [key for keys in roster.values() for key in (keys.channel, keys.mask)]
         if len(set(every)) != len(every):
             raise RemoteProtocolError("K4", "a public key occurs twice in the roster")
 
@@ -113,7 +124,7 @@ class Shared:
         """DELIVERY → INPUT: open the shares, train, encode, mask."""
         me, spec = self.identity.id, self.spec
         others = self.roster.keys() - {me}
-        sealed = Delivery.decode(request, expected_from(spec, SERVER), others).sealed
+        sealed = Delivery.decode(request, expected_from(spec, SERVER), others, len(spec.cohort)).sealed
         if len(sealed) + 1 < spec.threshold:
             raise RemoteProtocolError("R8", f"shares of {len(sealed)} others, the threshold is {spec.threshold}")
         held = {client: self._open(client, box) for client, box in sealed.items()} | {me: self.own_shares}
@@ -169,7 +180,7 @@ class Masked:
     def answer(self, request: bytes, _: Callable[[], Update]) -> tuple[bytes, Closed]:
         """SURVIVORS → RELEASE: one kind of share for each client, once."""
         me, spec = self.identity.id, self.spec
-        survived = Survivors.decode(request, expected_from(spec, SERVER), self.held.keys()).survived
+        survived = Survivors.decode(request, expected_from(spec, SERVER), spec.cohort).survived
         if survived.keys() != self.held.keys():
             raise RemoteProtocolError("R9", f"{len(survived)} clients named, shares of {len(self.held)} were delivered")
         if not survived[me]:

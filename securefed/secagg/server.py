@@ -85,31 +85,22 @@ class MaskingServer:
 
     def receive(self, client: ClientId, reply: bytes) -> None:
         """See `aggregation.ServerSession.receive`: an answer is taken whole or not at all."""
-        try:
-            self._present.check(client)
+        with self._present.answer(client):
+            expected = expected_from(self._spec, client)
             match self._stage:
                 case Stage.ADVERTISE:
-                    self._take_keys(client, reply)
+                    self._take_keys(client, Advertisement.decode(reply, expected).keys)
                 case Stage.SHARE:
-                    others = self._keys.keys() - {client}
-                    self._shares[client] = Shares.decode(reply, expected_from(self._spec, client), others)
+                    self._shares[client] = Shares.decode(reply, expected, self._keys.keys() - {client})
                 case Stage.INPUT:
-                    lanes = self._spec.numbers.lanes
-                    words = read_words(reply, expected_from(self._spec, client), self._spec.words, lanes.ring_bits)
-                    self._total += words
+                    self._total += read_words(reply, expected, self._spec.words, self._spec.numbers.lanes.ring_bits)
                 case Stage.RELEASE:
-                    shares = Release.decode(reply, expected_from(self._spec, client), self._survived.keys()).shares
+                    shares = Release.decode(reply, expected, self._survived.keys()).shares
                     for share in shares.values():
                         share_from_bytes(share)
                     self._released[client] = shares
-                case Stage.DONE:
-                    raise RemoteProtocolError("R6", "the round is over")
-        except RemoteProtocolError as error:
-            raise error.blame(client) from None
-        self._present.mark(client)
 
-    def _take_keys(self, client: ClientId, reply: bytes) -> None:
-        keys = Advertisement.decode(reply, expected_from(self._spec, client)).keys
+    def _take_keys(self, client: ClientId, keys: Keys) -> None:
         for key in (keys.channel, keys.mask):
             check_public_key(key)
         known = {key for other in self._keys.values() for key in (other.channel, other.mask)}
@@ -120,28 +111,28 @@ class MaskingServer:
     def advance(self) -> None:
         """See `aggregation.ServerSession.advance`."""
         if self._stage is Stage.DONE:
-            raise LocalProtocolError("R4", "the round is over: there is no further stage")
-        stage, self._stage = self._stage, Stage.DONE
+            raise LocalProtocolError("R5", "the round is over: there is no further stage")
         # DONE until the next stage is complete: a round that aborts here stays over.
-        answered = self._present.close(stage, self._spec.threshold)
+        stage, self._stage = self._stage, Stage.DONE
+        try:
+            answered = self._present.next_stage(stage, self._spec.threshold)
+        except RoundAborted:
+            self._present.close()
+            raise
         match stage:
             case Stage.ADVERTISE:
                 self._keys = {client: self._keys[client] for client in answered}
                 self._roster = Roster(self._keys).encode(expected_from(self._spec, SERVER))
-                self._open(Stage.SHARE, answered)
+                self._stage = Stage.SHARE
             case Stage.SHARE:
-                self._shares = {client: self._shares[client] for client in answered}
                 self._total = np.zeros(self._spec.words, "<u8")
-                self._open(Stage.INPUT, answered)
+                self._stage = Stage.INPUT
             case Stage.INPUT:
                 self._survived = {client: client in answered for client in sorted(self._shares)}
-                self._open(Stage.RELEASE, answered)
+                self._stage = Stage.RELEASE
             case Stage.RELEASE:
+                self._present.close()
                 self._finish()
-
-    def _open(self, stage: Stage, asked: tuple[ClientId, ...]) -> None:
-        self._present = Attendance(asked)
-        self._stage = stage
 
     def _finish(self) -> None:
         commitments = {client: shares.commitment for client, shares in self._shares.items()}

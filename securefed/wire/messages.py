@@ -221,9 +221,9 @@ class Delivery:
         return context.header(MessageType.DELIVERY, len(self.sealed)).pack() + _pack_list(self.sealed)
 
     @classmethod
-    def decode(cls, message: bytes, expected: Expected, senders: Collection[int]) -> Self:
-        """W, R1, R2 and R4 rules; ids must be of the possible senders (W10)."""
-        count, body = expected.read(MessageType.DELIVERY, message, at_most=len(senders), item_bytes=4 + SEALED_BYTES)
+    def decode(cls, message: bytes, expected: Expected, senders: Collection[int], cohort: int) -> Self:
+        """W, R1, R2 and R4 rules; ids must be of the possible senders (W10), at most as many as the cohort (W7)."""
+        count, body = expected.read(MessageType.DELIVERY, message, at_most=cohort, item_bytes=4 + SEALED_BYTES)
         ids = _read_ids(body, count, senders)
         return cls(dict(zip(ids, _cut(body[4 * count :], SEALED_BYTES), strict=True)))
 
@@ -262,10 +262,10 @@ class Survivors:
         return context.header(MessageType.SURVIVORS, len(self.survived)).pack() + body
 
     @classmethod
-    def decode(cls, message: bytes, expected: Expected, delivered: Collection[int]) -> Self:
-        """W, R1, R2 and R4 rules; ids must be of those whose shares were delivered (W10)."""
-        count, body = expected.read(MessageType.SURVIVORS, message, at_most=len(delivered), item_bytes=5)
-        ids = _read_ids(body, count, delivered)
+    def decode(cls, message: bytes, expected: Expected, cohort: Collection[int]) -> Self:
+        """W, R1, R2 and R4 rules; ids must be of the cohort (W10)."""
+        count, body = expected.read(MessageType.SURVIVORS, message, at_most=len(cohort), item_bytes=5)
+        ids = _read_ids(body, count, cohort)
         flags = bytes(body[4 * count :])
         if any(flag > 1 for flag in flags):
             raise RemoteProtocolError("W14", "a survivor flag is neither 0 nor 1")

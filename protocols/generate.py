@@ -1,0 +1,56 @@
+"""`python -m protocols.generate` writes all vectors anew; with `--check` it only says whether that changes any."""
+
+import sys
+
+from protocols.encoding import known_answers as encoding
+from protocols.encoding import refusals as encoding_refusals
+from protocols.pairwise_masking import client_refusals, rounds, server_refusals, shamir_answers
+from protocols.pairwise_masking import known_answers as pairwise_masking
+from protocols.vector_files import VectorFile
+from protocols.wire import known_answers as wire
+from protocols.wire import refusals as wire_refusals
+
+
+def files() -> list[VectorFile]:
+    """All vector files, from fixed seeds."""
+    return [
+        wire.messages(),
+        wire.specifications(),
+        wire_refusals.refused(),
+        encoding.layouts(),
+        encoding.quantisation(),
+        encoding.scalars(),
+        encoding.lanes(),
+        encoding.packing(),
+        encoding.aggregates(),
+        encoding_refusals.refused(),
+        pairwise_masking.derivations(),
+        pairwise_masking.streams(),
+        shamir_answers.shamir_sharing(),
+        rounds.rounds(),
+        client_refusals.client_refuses(),
+        server_refusals.server_refuses(),
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with `--check` name those that differ. Returns the exit status."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python -m protocols.generate [--check]", file=sys.stderr)
+        return 2
+    changed = []
+    for file in files():
+        text = file.render()
+        if file.path.is_file() and file.path.read_text(encoding="utf-8") == text:
+            continue
+        changed.append(file)
+        if not arguments:
+            file.path.parent.mkdir(exist_ok=True)
+            file.path.write_text(text, encoding="utf-8")
+    for file in changed:
+        print(f"{'differs' if arguments else 'written'}: {file.protocol}/vectors/{file.name}.json")
+    return 1 if arguments and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""Every session that was ever begun, written down before its first message leaves.
+
+A mask is used twice only where a session is. A session's name holds 32 fresh random bytes, so a repeated one means that
+an old specification or an old state was taken up again; the journal turns that into an error, also over restarts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from securefed.errors import LocalProtocolError, PersistenceError
+from securefed.federated.files import append_line
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """An append-only file of sessions: one JSON object a line, `round` and `session` (hex).
+
+    Args:
+        path: of the file; made with the first session.
+
+    Raises:
+        PersistenceError: P1, where a line before the last is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sessions: set[str] = set()
+        lines = path.read_text().split("\n") if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line:
+                    self._sessions.add(str(json.loads(line)["session"]))
+            except (ValueError, KeyError, TypeError):
+                # A crash in mid-write leaves a torn line: nothing had left under that session. It stays the last
+                # one until the next append ends it, so a damaged line with a successor may be one of those too.
+                if not _is_torn(line):
+                    raise PersistenceError("P1", f"{path}: line {number} is damaged; start a new run") from None
+
+    def begin(self, round_number: int, session: bytes) -> None:
+        """Write a session down; it is on disk when this returns.
+
+        Raises:
+            LocalProtocolError: R10, where it is there already.
+        """
+        name = session.hex()
+        if name in self._sessions:
+            raise LocalProtocolError("R10", "this session was begun before: its masks would be used twice")
+        append_line(self._path, json.dumps({"round": round_number, "session": name}))
+        self._sessions.add(name)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+
+def _is_torn(line: str) -> bool:
+    """Whether this is the front of a line that the journal writes."""
+    return '{"round": '.startswith(line[:10]) and not line.endswith("}")

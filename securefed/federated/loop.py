@@ -1,0 +1,217 @@
+"""The federated loop: rounds of local training, aggregation and server steps over named tensors of any kind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from securefed.aggregation import Aggregate, ClientId, ClientIdentity, Policy, Scheme, Update, new_round
+from securefed.encoding.layout import Layout
+from securefed.errors import ConfigError
+from securefed.federated.checkpoint import Checkpoint
+from securefed.federated.cohort import Cohort, Loss
+from securefed.federated.journal import Journal
+from securefed.federated.rounds import InProcess, RoundCost, run_round
+from securefed.federated.server_optimizer import FedAvg
+from securefed.federated.training import FloatArray, LocalTrainer
+
+__all__ = ["METRICS", "FederatedLoop", "Observer", "RoundResult", "Settings", "model_digest", "simulated_rounding_key"]
+
+METRICS = ("loss", "clipped_share")
+"""What every client reports inside its protected vector: training loss, and the share of its update over the clip."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job's rounds have in common.
+
+    Attributes:
+        seed: of the choice of cohorts and of the simulated clients' rounding.
+        job: digest of the configuration; part of the model digest that every key is bound to.
+        rounds: number of rounds.
+        clients_per_round: cohort size, 0 for all.
+        threshold: for each round; its function of the cohort size.
+        bits, clip: see `encoding.quantize.Numbers`.
+        greatest_weight: 1 for a uniform mean; more to weigh clients by their examples, capped at this.
+        optimizer: the server's.
+        losses: clients that are lost on purpose.
+    """
+
+    seed: int
+    job: str
+    rounds: int
+    threshold: int
+    bits: int
+    clip: float
+    clients_per_round: int = 0
+    greatest_weight: int = 1
+    optimizer: FedAvg = field(default_factory=FedAvg)
+    losses: tuple[Loss, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """A finished round.
+
+    Attributes:
+        number: counted from 1.
+        session: digest of the round's specification.
+        weights: the new global ones.
+        aggregate: what the server learnt.
+        cost: what it took.
+    """
+
+    number: int
+    session: bytes
+    weights: Mapping[str, FloatArray]
+    aggregate: Aggregate
+    cost: RoundCost
+
+
+class Observer(Protocol):
+    """Who watches a job: progress bars, logs, evaluations."""
+
+    def stage(self, round_number: int, stage: str, clients: int) -> None:
+        """A stage begins, with so many clients asked."""
+
+    def trained(self, round_number: int, client: ClientId) -> None:
+        """A client has trained. Nothing of its result is told here: the simulator protects it as a network would."""
+
+    def round(self, result: RoundResult) -> None:
+        """A round is over, its checkpoint about to be written.
+
+        After a crash in here the round is run again, with the same result: what this writes may come twice.
+        """
+
+
+def model_digest(job: str, weights: Mapping[str, FloatArray]) -> bytes:
+    """SHA-256 of configuration and weights: what `RoundSpec.model` names, computed by each side from what it has."""
+    state = hashlib.sha256(b"securefed/1/model\0" + len(job).to_bytes(4, "big") + job.encode())
+    state.update(Layout.of(weights).digest)
+    for array in weights.values():
+        state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+    return state.digest()
+
+
+def simulated_rounding_key(seed: int, name: str) -> bytes:
+    """The rounding key of a simulated client, so that a configuration gives the same model every time.
+
+    A deployed client draws it from the operating system. It hides nothing: it decides which way a value is rounded.
+    """
+    return hashlib.sha256(b"securefed/1/simulated-rounding-key\0" + f"{seed}\0{name}".encode()).digest()
+
+
+class FederatedLoop:
+    """Rounds over clients in this process.
+
+    Args:
+        settings: of the job.
+        cohort: names and ids.
+        trainers: by client id; may share one model, only one trains at a time.
+        scheme: how updates become their mean.
+        weights: the global model's trained tensors before the first round.
+        folder: for checkpoint and journal; None keeps nothing (a round cannot be taken up again then).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cohort: Cohort,
+        trainers: Mapping[ClientId, LocalTrainer],
+        scheme: Scheme,
+        weights: Mapping[str, FloatArray],
+        folder: Path | None = None,
+    ) -> None:
+        self._settings = settings
+        self._cohort = cohort
+        self._trainers = trainers
+        self._scheme = scheme
+        self._folder = folder
+        self._journal = Journal(folder / "sessions.jsonl") if folder else None
+        self._layout = Layout.of(weights, METRICS)
+        # Simulated clients take part in whatever the job's configuration says: it is their user's own.
+        policy = Policy(schemes=frozenset({scheme.name}), least_cohort=1, least_threshold=0.0)
+        self._identities = {
+            client: ClientIdentity(client, self._layout, policy, simulated_rounding_key(settings.seed, name))
+            for client, name in cohort.by_id.items()
+        }
+        self.weights: dict[str, FloatArray] = dict(weights)
+        self.finished = 0
+
+    def resume(self) -> bool:
+        """Take up the folder's checkpoint; False where there is none.
+
+        Raises:
+            PersistenceError: P1, P2 or P3.
+        """
+        path = self._checkpoint_path()
+        if path is None or not path.exists():
+            return False
+        checkpoint = Checkpoint.load(path, self._settings.job)
+        if Layout.of(checkpoint.weights, METRICS).digest != self._layout.digest:
+            raise ConfigError("method", f"{path} holds other tensors than this method trains")
+        self.weights, self.finished = dict(checkpoint.weights), checkpoint.round
+        return True
+
+    def run(self, observer: Observer) -> dict[str, FloatArray]:
+        """All rounds that are left; gives the final weights.
+
+        Raises:
+            RoundAborted: a round ended without an aggregate; the last checkpoint stands and the round can be run again.
+        """
+        while self.finished < self._settings.rounds:
+            self._round(self.finished + 1, observer)
+        return self.weights
+
+    def _round(self, number: int, observer: Observer) -> None:
+        settings, scheme = self._settings, self._scheme
+        cohort = self._cohort.choose(number, settings.clients_per_round, settings.seed)
+        digest = model_digest(settings.job, self.weights)
+        spec = new_round(
+            round_number=number, cohort=cohort, threshold=settings.threshold, model=digest, layout=self._layout,
+            bits=settings.bits, clip=settings.clip, greatest_weight=settings.greatest_weight,
+        )  # fmt: skip
+        if self._journal is not None:
+            self._journal.begin(number, spec.session)
+        cost = RoundCost()
+
+        def update(client: ClientId) -> Update:
+            made = self._update(client, number, digest)
+            observer.trained(number, client)
+            return made
+
+        transport = InProcess(
+            {client: scheme.client(self._identities[client]) for client in cohort},
+            update,
+            cost,
+            lost={loss.client: loss.stage for loss in settings.losses if loss.round == number},
+            stages=scheme.stages,
+        )
+        server = scheme.server(spec, self._layout)
+        aggregate = run_round(
+            scheme, server, transport, cost, lambda stage, asked: observer.stage(number, stage, asked)
+        )
+        self.weights = settings.optimizer.step(self.weights, aggregate.tensors)
+        self.finished = number
+        observer.round(RoundResult(number, spec.session, self.weights, aggregate, cost))
+        path = self._checkpoint_path()
+        if path is not None:
+            Checkpoint(settings.job, number, self.weights).save(path)
+
+    def _update(self, client: ClientId, number: int, digest: bytes) -> Update:
+        settings = self._settings
+        trained = self._trainers[client].train(self.weights, number)
+        weight = min(trained.examples, settings.greatest_weight)
+        tensors = {name: trained.weights[name] - old for name, old in self.weights.items()}
+        factor = weight / settings.greatest_weight
+        over = sum(int(np.count_nonzero(np.abs(delta) * factor > settings.clip)) for delta in tensors.values())
+        metrics = {**trained.metrics, "clipped_share": over / self._layout.size}
+        return Update(tensors, digest, weight, metrics)
+
+    def _checkpoint_path(self) -> Path | None:
+        return self._folder / "checkpoint.bin" if self._folder else None

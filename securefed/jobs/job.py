@@ -1,0 +1,123 @@
+"""The main job: from a configuration to a folder with the adapter, its measurements and the report."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from time import perf_counter
+
+from securefed.errors import ConfigError
+from securefed.federated.files import replace
+from securefed.federated.training import FloatArray
+from securefed.jobs.arms import Arms, Display, clip_of, main_arm, threshold_of
+from securefed.jobs.configuration import Configuration, digest, load
+from securefed.jobs.material import Material, corpus_of, prepare, public_start
+from securefed.jobs.recorder import Recorder, machine, now, versions
+from securefed.llm import methods
+from securefed.llm.runtime import use_threads
+from securefed.report import write_report
+
+__all__ = ["new_folder", "run"]
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """A folder for a new run: `runs/NAME`, or `NAME-2`, `NAME-3` … where that is taken: no run is overwritten."""
+    candidate, number = runs / name, 1
+    while candidate.exists():
+        number += 1
+        candidate = runs / f"{name}-{number}"
+    candidate.mkdir(parents=True)
+    return candidate
+
+
+def run(config: Configuration, folder: Path, display: Display) -> Path:
+    """Do a run, or what is left of it, in its folder; gives the path of the report.
+
+    The folder afterwards: `adapter/` or `model/`, `base/` (model and tokenizer, where they were made here),
+    `config.toml`, `metrics.jsonl`, `plots/`, `report.html`, `report.md`; and `state/`, by which an interrupted run
+    goes on.
+
+    Raises:
+        ConfigError: the configuration is not possible, or the folder belongs to another one.
+        RoundAborted: too few clients were left in a round.
+    """
+    begin = perf_counter()
+    use_threads()
+    stored = folder / "config.toml"
+    if stored.exists():
+        if digest(load(stored)) != digest(config):
+            raise ConfigError("", f"{folder} holds a run with another configuration: resume it without changes")
+    else:
+        replace(stored, config.to_toml().encode())
+    recorder = Recorder(folder / "metrics.jsonl")
+    material = _material(config, folder, recorder, display)
+    _record_start(config, material, recorder)
+    arms = Arms(config, material, recorder, display, folder)
+    done = recorder.finished_phases()
+    main = main_arm(config)
+    # The run's own result comes first: what follows only compares.
+    for arm in ("public", main, *(arm for arm in ("plain", "local", "central") if arm != main)):
+        if arm != main and (arm not in config.evaluation.arms or arm in done):
+            continue
+        start = perf_counter()
+        if arm in ("masks", "plain"):
+            weights = arms.federated(arm)
+            if arm == main:
+                _keep_result(config, material, weights, folder)
+        else:
+            getattr(arms, arm)()
+        recorder.write("phase", phase=arm, seconds=perf_counter() - start, cached=False)
+    recorder.write("finish", seconds=perf_counter() - begin, time=now())
+    return write_report(folder)
+
+
+def _material(config: Configuration, folder: Path, recorder: Recorder, display: Display) -> Material:
+    corpus = corpus_of(config)
+    start = perf_counter()
+    if config.model.base:
+        base = config.model.base
+    else:
+        shown = False
+
+        def progress(_step: int, steps: int, loss: float) -> None:
+            nonlocal shown
+            if not shown:
+                display.begin("pretraining", steps, "steps")
+                shown = True
+            display.step(f"loss {loss:.3f}")
+
+        made = public_start(config, corpus, progress)
+        if made.cached:
+            display.line(f"public model: taken from {made.directory} (made in {made.seconds:.0f} s)")
+        recorder.write("phase", phase="pretraining", seconds=perf_counter() - start, cached=made.cached)
+        kept = folder / "base"
+        if not kept.exists():
+            shutil.copytree(made.directory, kept)
+        base = str(kept)
+    return prepare(config, corpus, base)
+
+
+def _record_start(config: Configuration, material: Material, recorder: Recorder) -> None:
+    recorder.write(
+        "start", name=config.name, time=now(), seed=config.seed, versions=versions(), machine=machine(),
+        clients=[
+            {
+                "id": number,
+                "name": client.name,
+                "train_tokens": client.train.targets,
+                "held_out_tokens": client.held_out.targets,
+            }
+            for number, client in enumerate(material.clients, start=1)
+        ],
+        parameters={"total": material.parameters, "trained": material.trained_parameters},
+        method=config.method.kind, scheme=config.aggregation.scheme,
+        threshold=threshold_of(config, len(material.clients)), bits=config.aggregation.bits, clip=clip_of(config),
+        adversary="semi-honest", corpus=material.corpus.digest,
+    )  # fmt: skip
+
+
+def _keep_result(config: Configuration, material: Material, weights: dict[str, FloatArray], folder: Path) -> None:
+    methods.assign(material.module, weights)
+    place = folder / ("adapter" if config.method.kind == "lora" else "model")
+    methods.save(material.module, place, base=config.model.base or "base")
+    material.tokenizer.save_pretrained(str(place))

@@ -1,0 +1,73 @@
+"""Progress on the terminal: a bar for each arm, and lines that stay; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+__all__ = ["TITLES", "TerminalDisplay"]
+
+TITLES = {
+    "pretraining": "public model: pretraining",
+    "public": "public model: held-out",
+    "masks": "federated under masks",
+    "plain": "federated in the clear",
+    "local": "each client alone",
+    "central": "all data in one place",
+}
+
+
+class TerminalDisplay:
+    """An `arms.Display` for people; used as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:26}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[what]:7}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, arm: str, steps: int, what: str) -> None:
+        """See `arms.Display`."""
+        self._title = TITLES.get(arm, arm)
+        self._task = self._progress.add_task(self._title, total=steps, what=what, note="")
+        if not self._console.is_terminal:
+            self._console.print(f"{self._title}: {steps} {what}", highlight=False)
+
+    def step(self, text: str = "") -> None:
+        """See `arms.Display`."""
+        if self._task is not None:
+            self._progress.update(self._task, advance=1, note=text)
+        # A round is worth a line in a log; a training step is not.
+        if text.startswith("round ") and not self._console.is_terminal:
+            self._console.print(f"  {text}", highlight=False)
+
+    def note(self, text: str) -> None:
+        """See `arms.Display`."""
+        if self._task is not None:
+            self._progress.update(self._task, note=text)
+
+    def line(self, text: str) -> None:
+        """See `arms.Display`."""
+        self._progress.console.print(f"  {text}", highlight=False)

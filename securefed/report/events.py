@@ -1,0 +1,224 @@
+"""The lines of `metrics.jsonl`, typed.
+
+A run appends one JSON object a line. A run that was killed and resumed may have written an interrupted round twice
+(the later one counts) and may have left half a line behind (it is skipped where the run ended or was resumed).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from securefed.errors import PersistenceError
+
+__all__ = [
+    "Client",
+    "Evaluation",
+    "Events",
+    "Finish",
+    "Lost",
+    "Parameters",
+    "Phase",
+    "Resume",
+    "Round",
+    "Start",
+    "read_events",
+]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Client:
+    """One party: its id (≥ 1), name, and tokens to train on and to be evaluated on."""
+
+    id: int
+    name: str
+    train_tokens: int
+    held_out_tokens: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers in the model, and those of them that are trained and sent."""
+
+    total: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was begun, by whom and on what. `deployment` is "simulation" where all parties share one process."""
+
+    name: str
+    time: str
+    seed: int
+    clients: tuple[Client, ...]
+    parameters: Parameters
+    method: str
+    scheme: str
+    threshold: int | None = None
+    bits: int | None = None
+    clip: float | str | None = None
+    adversary: str = "semi-honest"
+    deployment: str = "simulation"
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run outside its rounds, in seconds; `cached` where an earlier run's result was taken."""
+
+    phase: str
+    seconds: float
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One client's held-out loss in nats a token, after a round (None: not in rounds) or at the end (`final`)."""
+
+    arm: str
+    client: str
+    loss: float
+    round: int | None = None
+    final: bool = False
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A client that was lost, and the stage that it did not complete."""
+
+    client: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """One federated round: seconds of wall time, bytes per client, and who was there.
+
+    `stages` holds seconds of protection by stage, local training excluded; they add up to `protection_seconds`.
+    """
+
+    arm: str
+    round: int
+    seconds: float
+    training_seconds: float
+    protection_seconds: float
+    survivors: int
+    cohort: int
+    stages: dict[str, float] = field(default_factory=dict)
+    lost: tuple[Lost, ...] = ()
+    bytes_up: dict[str, int] = field(default_factory=dict)
+    bytes_down: dict[str, int] = field(default_factory=dict)
+    training_loss: float | None = None
+    clipped_share: float | None = None
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The run was taken up again, with this round next."""
+
+    round: int
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The run's end: seconds altogether."""
+
+    seconds: float
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Events:
+    """All that a run recorded, each thing once; rounds in order."""
+
+    start: Start
+    phases: Sequence[Phase] = ()
+    evaluations: Sequence[Evaluation] = ()
+    rounds: Sequence[Round] = ()
+    resumes: Sequence[Resume] = ()
+    finish: Finish | None = None
+
+
+_READERS: Final[dict[str, TypeAdapter[Any]]] = {
+    "start": TypeAdapter(Start),
+    "phase": TypeAdapter(Phase),
+    "evaluation": TypeAdapter(Evaluation),
+    "round": TypeAdapter(Round),
+    "resume": TypeAdapter(Resume),
+    "finish": TypeAdapter(Finish),
+}
+
+
+def read_events(path: Path) -> Events:
+    """The events of a `metrics.jsonl`; kinds and fields that are not known here are passed over.
+
+    Raises:
+        PersistenceError: P1, the file is missing, holds no start, or one of its lines is damaged.
+    """
+    try:
+        lines = [line for line in enumerate(path.read_bytes().split(b"\n"), start=1) if line[1].strip()]
+    except OSError as error:
+        raise PersistenceError("P1", f"{path.name} cannot be read: {error.strerror}") from error
+    records = [(number, _record(line)) for number, line in lines]
+    found: list[object] = []
+    for at, (number, record) in enumerate(records):
+        after = records[at + 1][1] if at + 1 < len(records) else {"event": "resume"}
+        if record is None:
+            if after is None or after.get("event") not in ("resume", "start"):
+                raise PersistenceError("P1", f"{path.name}, line {number} is damaged: it is no JSON object")
+            continue  # half a line: what a killed run leaves before it ends or is resumed
+        reader = _READERS.get(str(record.get("event")))
+        if reader is not None:
+            found.append(_typed(reader, record, f"{path.name}, line {number}"))
+    starts = _of(Start, found)
+    if not starts:
+        raise PersistenceError("P1", f"{path.name} holds no start event: nothing was run here")
+    return Events(
+        start=starts[-1],
+        phases=_latest(_of(Phase, found), lambda one: one.phase),
+        evaluations=_latest(_of(Evaluation, found), lambda one: (one.arm, one.round, one.final, one.client)),
+        rounds=sorted(
+            _latest(_of(Round, found), lambda one: (one.arm, one.round)), key=lambda one: (one.arm, one.round)
+        ),
+        resumes=_of(Resume, found),
+        finish=next(reversed(_of(Finish, found)), None),
+    )
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _typed(reader: TypeAdapter[Any], record: dict[str, Any], where: str) -> object:
+    try:
+        return reader.validate_python(record)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(step) for step in problem["loc"])
+        detail = f"{where} is damaged: {record['event']}.{name}: {problem['msg'].lower()}"
+        raise PersistenceError("P1", detail) from None
+
+
+def _of(kind: type[_T], found: Iterable[object]) -> list[_T]:
+    return [one for one in found if isinstance(one, kind)]
+
+
+def _latest(events: Iterable[_T], identity: Callable[[_T], Hashable]) -> list[_T]:
+    """Each thing once, as it was written last."""
+    return list({identity(one): one for one in events}.values())

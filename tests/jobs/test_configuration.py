@@ -1,0 +1,215 @@
+"""Each way to get a configuration wrong is one ConfigError that names the key, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from securefed.errors import ConfigError
+from securefed.jobs.configuration import Configuration, digest, keys, load
+
+CHANGED = [
+    "name=shakespeare",
+    "seed=7",
+    "data.source=jsonl",
+    "data.file=lines.jsonl",
+    'data.clients=["a \\"quoted\\" name", "ü"]',
+    "method.targets=[q_proj, v_proj]",
+    "aggregation.clip=0.05",
+    "evaluation.arms=[masks, plain]",
+    "evaluation.every_round=false",
+    "training.learning_rate=1",
+    "model.pretraining.steps=0",
+]
+
+
+def problem(*overrides: str, path: Path | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides)
+    return caught.value
+
+
+def test_the_defaults_are_the_measured_demo() -> None:
+    config = load()
+    assert config == Configuration()
+    assert (config.training.rounds, config.training.local_steps, config.method.rank) == (8, 15, 8)
+    assert (config.aggregation.scheme, config.aggregation.bits, config.aggregation.clip) == ("masks", 16, "auto")
+
+
+@pytest.mark.parametrize("overrides", [[], CHANGED])
+def test_toml_round_trip_is_complete(tmp_path: Path, overrides: list[str]) -> None:
+    config = load(None, overrides)
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert load(path) == config
+    assert digest(load(path)) == digest(config)
+    written = tomllib.loads(config.to_toml())
+    for key in keys():
+        table = written
+        for part in key.split("."):
+            table = table[part]
+
+
+def test_every_section_of_the_toml_has_a_comment() -> None:
+    lines = load().to_toml().splitlines()
+    titles = [at for at, line in enumerate(lines) if line.startswith("[")]
+    assert len(titles) == 7
+    assert all(lines[at - 1].startswith("# ") for at in titles)
+
+
+def test_every_key_has_a_description_and_says_what_is_allowed() -> None:
+    assert all(key.description and key.allowed for key in keys().values())
+    assert keys()["training.rounds"].allowed == "a whole number ≥ 1 and ≤ 100000"
+    assert keys()["aggregation.clip"].allowed == '"auto" or a number > 0'
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "nearest"),
+    [
+        ("training.round=4", "training.round", "training.rounds"),
+        ("rounds=4", "rounds", "training.rounds"),
+        ("trainin.rounds=4", "trainin", "training"),
+        ("model.pretraining.step=4", "model.pretraining.step", "model.pretraining.steps"),
+        ("aggregation.treshold=4", "aggregation.treshold", "aggregation.threshold"),
+    ],
+)
+def test_unknown_key_names_the_nearest(override: str, key: str, nearest: str) -> None:
+    error = problem(override)
+    assert error.key == key
+    assert "got " in error.detail
+    assert error.detail.endswith(f"the nearest is {nearest}")
+
+
+@pytest.mark.parametrize(
+    ("override", "found", "allowed"),
+    [
+        ("training.rounds=eight", '"eight"', "a whole number ≥ 1"),
+        ("training.rounds=true", "true", "a whole number"),
+        ("training.rounds=2.0", "2.0", "a whole number"),
+        ("training.learning_rate=true", "true", "a number > 0"),
+        ("evaluation.every_round=1", "1", "true or false"),
+        ("evaluation.arms=masks", '"masks"', "a list, without repeats"),
+        ("evaluation.arms=[masks, plan]", '["masks", "plan"]', '"masks"'),
+        ("evaluation.arms=[masks, masks]", '["masks", "masks"]', "without repeats"),
+        ("data.clients=[1]", "[1]", "a list"),
+        ("training.schedule=2026-01-31", '"2026-01-31"', '"cosine"'),
+        ("training.rounds=0", "0", "≥ 1"),
+        ("aggregation.bits=33", "33", "≥ 2 and ≤ 32"),
+        ("aggregation.bits=1", "1", "≥ 2 and ≤ 32"),
+        ("aggregation.clip=-0.5", "-0.5", '"auto" or a number > 0'),
+        ("aggregation.clip=inf", "Infinity", '"auto" or a number > 0'),
+        ("training.learning_rate=nan", "NaN", "a number > 0"),
+        ("data.held_out_share=1", "1", "> 0 and < 1"),
+        ("method.targets=[]", "[]", '"all-linear" or a list, not empty'),
+        ("seed=-1", "-1", "≥ 0"),
+        ("name=a/b", '"a/b"', "letters, digits"),
+        ("name=", '""', "letters, digits"),
+        ("name=..", '".."', "dots alone"),
+        ("training=3", "3", "a table, [training]"),
+        ("model.pretraining=3", "3", "a table, [model.pretraining]"),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_allowed(override: str, found: str, allowed: str) -> None:
+    error = problem(override)
+    assert error.key == override.split("=")[0]
+    assert error.detail.startswith(f"got {found}")
+    assert allowed in error.detail
+    assert str(error).startswith(f"{error.key}: ")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["data.source=jsonl"], "data.file"),
+        (["training.rounds=2", "aggregation.lose_stage=input"], "aggregation.lose_round"),
+        (["model.heads=3"], "model.heads"),
+        (["training.clients_per_round=4", "aggregation.threshold=5"], "aggregation.threshold"),
+        (["training.clients_per_round=1"], "training.clients_per_round"),
+        (["data.max_clients=1"], "data.max_clients"),
+    ],
+)
+def test_keys_that_do_not_fit_together(overrides: list[str], key: str) -> None:
+    assert problem(*overrides).key == key
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["training.rounds=2"],  # the round of a loss that is not asked for
+        ["model.base=somewhere", "model.heads=3"],  # the small model's shape, where another is taken
+        ["method.kind=pretrain", "model.base=somewhere"],
+        ["training.clients_per_round=1", "aggregation.scheme=plain"],
+    ],
+)
+def test_what_is_not_used_need_not_fit(overrides: list[str]) -> None:
+    load(None, overrides)
+
+
+@pytest.mark.parametrize("override", ["", "x", "=3", "a b=3", "training.=3", "training..rounds=3"])
+def test_override_that_cannot_be_read(override: str) -> None:
+    assert "write section.key=value" in problem(override).detail
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ('method.rank="3', "method.rank"),
+        ("training.rounds=", "training.rounds"),
+        ("training.rounds=1\nseed=2", "training.rounds"),
+        ("training={rounds=3}", "training"),
+        ("name.x=3", "name"),
+    ],
+)
+def test_override_with_a_value_that_cannot_be_read(override: str, key: str) -> None:
+    assert problem(override).key == key
+
+
+def test_override_below_something_that_is_no_table() -> None:
+    error = problem("training=3", "training.rounds=2")
+    assert error.key == "training"
+    assert "got 3" in error.detail
+
+
+def test_override_values_are_toml_and_bare_words_are_strings() -> None:
+    config = load(None, ["name=42", "training.rounds=4", "method.targets=[q_proj,'v_proj']", "data.text_field=true"])
+    assert (config.name, config.training.rounds) == ("42", 4)
+    assert config.method.targets == ("q_proj", "v_proj")
+    assert config.data.text_field == "true"
+    assert load(None, ['name="quoted"']).name == "quoted"
+
+
+def test_a_later_override_and_the_file_below_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("seed = 3\n[training]\nrounds = 5\nbatch = 2\n", encoding="utf-8")
+    config = load(path, ["training.rounds=6", "training.rounds=7"])
+    assert (config.seed, config.training.rounds, config.training.batch) == (3, 7, 2)
+
+
+def test_one_error_where_there_are_many_and_a_misspelling_goes_first() -> None:
+    assert problem("training.rounds=0", "seed=-1", "training.roundz=3").key == "training.roundz"
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "cannot read the configuration" in problem(path=tmp_path / "missing.toml").detail
+    for content in (b"a = = 3", b"\xff\xfe"):
+        path = tmp_path / "bad.toml"
+        path.write_bytes(content)
+        assert "is not valid TOML" in problem(path=path).detail
+
+
+def test_a_configuration_cannot_be_changed_and_is_hashable() -> None:
+    config = load()
+    with pytest.raises(ValueError, match="frozen"):
+        config.training.rounds = 3  # type: ignore[misc]
+    assert hash(config) == hash(load())
+
+
+def test_digest_sees_every_value_and_not_how_it_was_written() -> None:
+    assert digest(load()) == digest(load(None, ["training.server_learning_rate=2"]))
+    base = load(None, ["data.file=x"])
+    seen = {digest(load(None, ["data.file=x", one])) for one in CHANGED}
+    assert digest(base) not in seen
+    assert len(seen) == len(CHANGED)
+    assert len(digest(load())) == 64

@@ -1,0 +1,70 @@
+"""The wire reference replays its vectors."""
+
+from typing import Any
+
+import pytest
+
+from protocols.notation import RuleBroken
+from protocols.vector_files import load
+from protocols.wire.known_answers import body_vector, specification_vector
+from protocols.wire.reference import (
+    Agreed,
+    Type,
+    decode,
+    decode_specification,
+    encode,
+    encode_specification,
+    session_of,
+)
+
+
+def agreed_from(vector: dict[str, Any]) -> Agreed:
+    session, ids = vector["session"], vector["ids"]
+    parsed = {
+        "type": Type(vector["type"]),
+        "session": session and bytes.fromhex(session),
+        "ids": None if ids is None else frozenset(ids),
+    }
+    return Agreed(**(vector | parsed))
+
+
+def named(name: str) -> list[Any]:
+    return [pytest.param(v, id=f"{v.get('rule', '')} {v['name']}".strip()) for v in load("wire", name)["vectors"]]
+
+
+@pytest.mark.parametrize("vector", named("messages"))
+def test_message_decodes_to_its_body_and_back(vector):
+    message, agreed = bytes.fromhex(vector["message"]), agreed_from(vector["agreed"])
+    body = decode(message, agreed)
+    assert body_vector(body) == vector["body"]
+    session, round_ = message[8:40], int.from_bytes(message[40:44], "big")
+    assert encode(body, agreed.suite, session, round_, agreed.sender) == message
+
+
+@pytest.mark.parametrize("vector", named("specifications"))
+def test_specification_decodes_to_its_fields_and_back(vector):
+    data = bytes.fromhex(vector["specification"])
+    specification = decode_specification(data)
+    assert specification_vector(specification) == vector["fields"]
+    assert encode_specification(specification) == data
+    assert session_of(data).hex() == vector["session"]
+
+
+@pytest.mark.parametrize("vector", named("refused"))
+def test_bad_message_breaks_its_rule(vector):
+    with pytest.raises(RuleBroken) as broken:
+        decode(bytes.fromhex(vector["message"]), agreed_from(vector["agreed"]))
+    assert broken.value.rule == vector["rule"]
+
+
+@pytest.mark.parametrize("vector", named("messages"))
+def test_any_other_bytes_are_read_or_refused_by_a_rule(vector):
+    message, agreed = bytes.fromhex(vector["message"]), agreed_from(vector["agreed"])
+    others = [message[:length] for length in range(0, len(message), 7)]
+    others += [message[:i] + bytes([message[i] ^ 0x81]) + message[i + 1 :] for i in range(0, len(message), 3)]
+    for other in others:
+        try:
+            body = decode(other, agreed)
+        except RuleBroken:
+            continue
+        assert encode(body, agreed.suite, other[8:40], int.from_bytes(other[40:44], "big"), agreed.sender) == other

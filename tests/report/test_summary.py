@@ -1,0 +1,185 @@
+"""The arithmetic against numbers worked out by hand, and the sentences that say it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from securefed.errors import PersistenceError
+from securefed.report.outcome import dropout_text, headline, protection, remarks, state_text
+from securefed.report.summary import Summary, read_summary
+from securefed.report.table import markdown, summary_table
+from securefed.report.units import byte_text, change_text, perplexity_text, second_text, share_text
+
+START = {
+    "event": "start",
+    "name": "hand",
+    "time": "2026-01-31T12:00:00",
+    "seed": 0,
+    "clients": [
+        {"id": at, "name": name, "train_tokens": 10, "held_out_tokens": 5} for at, name in ((1, "a"), (2, "b"))
+    ],
+    "parameters": {"total": 100, "trained": 10},
+    "method": "lora",
+    "scheme": "masks",
+    "threshold": 2,
+}
+HAND = {"public": (40.0, 80.0), "local": (30.0, 70.0), "plain": (25.0, 65.0), "masks": (35.0, 55.0)}
+
+
+def evaluated(arm: str, perplexities: tuple[float, float], **extra: Any) -> list[dict[str, Any]]:
+    line = {"event": "evaluation", "arm": arm, "round": None, "final": True} | extra
+    return [line | {"client": name, "loss": math.log(ppl)} for name, ppl in zip("ab", perplexities, strict=True)]
+
+
+def round_(number: int, **extra: Any) -> dict[str, Any]:
+    return {
+        "event": "round", "arm": "masks", "round": number, "seconds": 10.0 * number, "training_seconds": 8.0,
+        "protection_seconds": 0.5 * number, "stages": {"input": 0.3 * number, "share": 0.2 * number},
+        "survivors": 2, "cohort": 2, "lost": [], "bytes_up": {"a": 100 * number, "b": 300},
+        "bytes_down": {"a": 10, "b": 20},
+    } | extra  # fmt: skip
+
+
+@pytest.fixture
+def summed(write: Callable[..., Path]) -> Callable[..., Summary]:
+    def read(*lines: dict[str, Any], **means: tuple[float, float]) -> Summary:
+        arms = [line for arm, perplexities in means.items() for line in evaluated(arm, perplexities)]
+        return read_summary(write([START, *arms, *lines]))
+
+    return read
+
+
+def test_perplexity_mean_worst_and_ratios(summed: Callable[..., Summary]) -> None:
+    arms = summed(**HAND).arms
+    assert list(arms) == ["public", "local", "plain", "masks"]
+    assert arms["public"].mean == pytest.approx(60.0)
+    masks = arms["masks"]
+    assert masks.mean == pytest.approx(45.0)
+    assert (masks.worst, masks.worst_client) == (pytest.approx(55.0), "b")
+    assert masks.over_public == pytest.approx(0.75)
+    assert masks.over_local == pytest.approx(0.9)
+    assert (masks.better_than_local, masks.compared) == (1, 2)
+    assert masks.after_round is None
+
+
+def test_costs_of_the_rounds(summed: Callable[..., Summary]) -> None:
+    cost = summed(round_(1), round_(2)).costs["masks"]
+    assert (cost.rounds, cost.seconds, cost.training_seconds, cost.protection_seconds) == (2, 30.0, 16.0, 1.5)
+    assert cost.protection_share == pytest.approx(0.05)
+    assert cost.stages == {"advertise": 0, "share": pytest.approx(0.6), "input": pytest.approx(0.9), "release": 0}
+    assert cost.bytes_up == {"a": 150.0, "b": 300.0}
+    assert cost.mean_up == pytest.approx((100 + 300 + 200 + 300) / 4)
+    assert cost.mean_down == pytest.approx(15.0)
+
+
+def test_bytes_of_a_lost_client_count_in_the_rounds_that_it_was_in(summed: Callable[..., Summary]) -> None:
+    cost = summed(round_(1), round_(2, bytes_up={"a": 200})).costs["masks"]
+    assert cost.bytes_up == {"a": 150.0, "b": 300.0}
+    assert cost.mean_up == pytest.approx(200.0)
+
+
+def test_dropouts_are_told_with_what_they_did(summed: Callable[..., Summary]) -> None:
+    lost = {"lost": [{"client": "b", "stage": "release"}], "survivors": 2}
+    summary = summed(round_(1), round_(2, **lost))
+    assert [(one.round, one.client, one.stage) for one in summary.dropouts] == [(2, "b", "release")]
+    assert "which counts; the others' shares" in dropout_text(summary.dropouts[0])
+
+
+def test_an_unfinished_run_shows_its_last_round_and_says_so(summed: Callable[..., Summary]) -> None:
+    lines = [*evaluated("masks", (50, 50), round=1, final=False), *evaluated("masks", (40, 60), round=2, final=False)]
+    summary = summed(*lines, round_(1), round_(2), {"event": "resume", "round": 2, "time": ""})
+    assert summary.arms["masks"].after_round == 2
+    assert summary.arms["masks"].worst == pytest.approx(60)
+    assert summary.losses("masks") == {1: pytest.approx(math.log(50)), 2: pytest.approx(math.log(2400) / 2)}
+    assert "not finished: 2 of 8 rounds" in state_text(summary)
+    assert "resumed at round 2" in state_text(summary)
+    assert "after round 2" in markdown(summary)
+
+
+@pytest.mark.parametrize(
+    ("masks", "local", "says"),
+    [
+        (
+            (45.0, 45.0),
+            (50.0, 50.0),
+            "beats training alone: held-out perplexity 45.0 against 50.0 (−10.0\N{NO-BREAK SPACE}%)",
+        ),
+        ((50.02, 50.02), (50.0, 50.0), "is no better than training alone"),
+        ((55.0, 55.0), (50.0, 50.0), "does not beat training alone: held-out perplexity 55.0 against 50.0 (+10.0"),
+        ((math.inf, 55.0), (50.0, 50.0), "diverged"),
+    ],
+)
+def test_the_headline_is_honest(
+    summed: Callable[..., Summary], masks: tuple[float, float], local: tuple[float, float], says: str
+) -> None:
+    assert says in headline(summed(masks=masks, local=local, public=(60.0, 60.0)))
+
+
+def test_headline_with_little_to_go_by(summed: Callable[..., Summary]) -> None:
+    assert headline(summed()) == "No federated model has been evaluated."
+    assert headline(summed(masks=(50.0, 50.0))).endswith("reaches a held-out perplexity of 50.0.")
+    assert "in the clear reaches" in headline(summed(plain=(50.0, 50.0), public=(60.0, 60.0)))
+
+
+def test_remarks_name_losers_and_doubts(summed: Callable[..., Summary]) -> None:
+    said = " ".join(remarks(summed(**(HAND | {"public": (30.0, 50.0)}))))
+    assert "Better than alone for 1 of 2 clients." in said
+    assert "no better than the public model" in said
+    assert "one seed" in said
+
+
+def test_protection_follows_the_scheme(write: Callable[..., Path]) -> None:
+    masks = protection(read_summary(write([START])))
+    assert "semi-honest server" in masks.against
+    assert "fewer than t = 2 of the 2 clients" in masks.against
+    assert any("invents clients" in one for one in masks.not_covered)
+    assert any("differential privacy" in one for one in masks.not_covered)
+    plain = protection(read_summary(write([START | {"scheme": "plain"}])))
+    assert "Nobody" in plain.against
+    assert not plain.hidden
+
+
+def test_tables_show_names_as_they_are(summed: Callable[..., Summary], write: Callable[..., Path]) -> None:
+    lines = [START, *evaluated("masks", (50.0, 60.0))]
+    lines[-1] = lines[-1] | {"client": "[red]|*x*\n<b>"}
+    summary = read_summary(write(lines))
+    console = Console(width=120, record=True, file=None, quiet=True)
+    console.print(summary_table(summary))
+    assert "[red]|*x*" in console.export_text()
+    assert "\\[red\\]\\|\\*x\\*" in markdown(summary)
+    assert "\\<b\\>" in markdown(summary)
+
+
+def test_a_configuration_that_is_missing_or_damaged(write: Callable[..., Path]) -> None:
+    with pytest.raises(PersistenceError, match="config.toml is damaged"):
+        read_summary(write([START], "a = = 3"))
+    run_dir = write([START])
+    (run_dir / "config.toml").unlink()
+    with pytest.raises(PersistenceError, match="config.toml cannot be read"):
+        read_summary(run_dir)
+
+
+def test_units() -> None:
+    assert [perplexity_text(one) for one in (4.831, 55.52, 1234.5, math.inf, math.nan, None)] == [
+        "4.83", "55.5", "1,234", "∞", "–", "–",
+    ]  # fmt: skip
+    shown = [change_text(0.945), change_text(1.0), change_text(1.0003), change_text(None)]
+    assert [one.replace("\N{NO-BREAK SPACE}", " ") for one in shown] == ["−5.5 %", "±0.00 %", "+0.03 %", "–"]
+    shown = [second_text(one) for one in (0.0032, 0.039, 1.25, 59.99, 125, 3720)]
+    assert [one.replace("\N{NO-BREAK SPACE}", " ") for one in shown] == [
+        "3.2 ms", "39 ms", "1.25 s", "1 min 0 s", "2 min 5 s", "1 h 2 min",
+    ]  # fmt: skip
+    shown = [byte_text(512), byte_text(1023.9), byte_text(62_000), byte_text(3 << 20), share_text(0.0002)]
+    assert [one.replace("\N{NO-BREAK SPACE}", " ") for one in shown] == [
+        "512 B",
+        "1.0 KiB",
+        "60.5 KiB",
+        "3.0 MiB",
+        "0.02 %",
+    ]
