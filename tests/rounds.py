@@ -35,16 +35,16 @@ def seed(name: str) -> bytes:
 MODEL = seed("model")
 
 
-def spec_of(layout: Layout = LAYOUT, **changes: Any) -> RoundSpec:
-    """The specification of a round over `COHORT` with threshold 3."""
+def spec_of(of: Layout = LAYOUT, /, **changes: Any) -> RoundSpec:
+    """The specification of a round over `COHORT` with threshold 3, and what a test wants otherwise."""
     spec = RoundSpec(
         nonce=seed("nonce"),
         round=7,
         threshold=3,
         model=MODEL,
-        layout=layout.digest,
-        values=layout.size,
-        scalars=len(layout.scalars),
+        layout=of.digest,
+        values=of.size,
+        scalars=len(of.scalars),
         bits=16,
         clip=0.5,
         greatest_weight=100,

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from securefed.errors import ConfigError
 from securefed.llm.tokenizer import end_id, pad_id
 
-__all__ = ["IGNORED", "Blocks", "pack", "tokens_of"]
+__all__ = ["IGNORED", "Blocks", "pack", "spread", "tokens_of"]
 
 IGNORED = -100
 """Label of a position that is not to be predicted."""
@@ -55,12 +55,13 @@ class Blocks:
 def tokens_of(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> npt.NDArray[np.int64]:
     """All texts as one stream of token ids, int64 [tokens], with the end-of-text token after each text.
 
-    Special tokens that are spelled out in a text are not added nor removed by this function.
+    A special token that is spelled out in a text is text: no document can end another one's context.
     """
     end = end_id(tokenizer)
     stream: list[int] = []
     if texts:
-        for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]:
+        encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        for ids in encoded["input_ids"]:
             stream.extend(ids)
             stream.append(end)
     return np.asarray(stream, dtype=np.int64)
@@ -87,7 +88,7 @@ def pack(
     if context < 2:
         raise ConfigError("model.context", f"{context} is below 2: nothing could be predicted")
     if most_tokens is not None and most_tokens < 2:
-        raise ConfigError("data.most_tokens", f"{most_tokens} is below 2")
+        raise ConfigError("data.tokens_per_client", f"{most_tokens} is below 2")
     stream = tokens_of(texts, tokenizer)[:most_tokens]
     count, rest = divmod(len(stream), context)
     padding = 0
@@ -100,3 +101,13 @@ def pack(
     # By position, not by id: in many models pad is eos, and a real eos must be learnt.
     labels[len(stream) :] = IGNORED
     return Blocks(tokens.reshape(count, context), labels.reshape(count, context))
+
+
+def spread(blocks: Blocks, most_tokens: int) -> Blocks:
+    """At most so many tokens' worth of whole blocks (at least one), evenly spaced over all of them, in order.
+
+    For held-out text: a cut at the front would measure on the first document or two alone.
+    """
+    count = min(blocks.examples, max(1, most_tokens // blocks.context))
+    rows = np.arange(count, dtype=np.int64) * blocks.examples // max(1, count)
+    return Blocks(blocks.tokens[rows], blocks.labels[rows])

@@ -12,7 +12,7 @@ from securefed.errors import ConfigError
 from securefed.llm.corpus import Corpus, Silo
 from securefed.llm.runtime import derived_seed
 
-__all__ = ["read_jsonl"]
+__all__ = ["jsonl"]
 
 # What a row's text is called when the user does not say: the first of these whose every field the first row
 # has.
@@ -32,75 +32,81 @@ _GUESSES: tuple[tuple[str, ...], ...] = (
 )
 
 
-def read_jsonl(
+def jsonl(
     path: Path,
     *,
     client_field: str,
     text_field: str | None = None,
+    clients: Sequence[str] = (),
+    max_clients: int = 0,
+    min_characters: int = 2000,
     held_out_share: float = 0.2,
-    least_characters: int = 2000,
-    most_clients: int | None = None,
     public_share: float = 0.0,
     seed: int = 0,
 ) -> Corpus:
     """Read a federation.
 
     A client's documents are shuffled and whole ones held out; a client with a single document has it split at
-    an end of line. Rows of clients that are too small, or beyond the largest `most_clients`, are left out:
-    or, with a `public_share`, that share of those clients becomes the public text. Make them public only if
-    their owners agree.
+    an end of line. Clients that take no part are left out. With a `public_share`, that share of them becomes
+    the public text instead: ask for that only where their owners agree.
 
     Args:
         path: UTF-8, one JSON object a line; empty lines are skipped.
         client_field: field that names a row's client: text or a whole number.
-        text_field: field with a row's text, or with a list of texts, each then a document of its own.
-            Several, separated by commas, are joined by an empty line. Guessed where it is not given.
+        text_field: field with a row's text, or with a list of texts, each then a document of its own. Several,
+            separated by commas, are joined by an empty line. Empty or None: guessed from the first row.
+        clients: who takes part; empty: all that have enough text.
+        max_clients: at most so many, the largest; 0: no cap.
+        min_characters: a client with fewer takes no part.
         held_out_share: share of a client's characters that is held out, in (0, 1).
-        least_characters: a client with fewer takes no part.
-        most_clients: the largest so many take part; all by default.
-        public_share: share of the other clients, by number, whose text is public, in [0, 1].
-        seed: of the split and of the choice of public clients.
+        public_share: share of those who take no part, by number, whose text is public, in [0, 1].
+        seed: of the split and of the choice of the public ones.
 
     Returns:
-        The corpus; silos from the largest to the smallest, equally large ones by name. A twentieth of the
-        public documents is held out.
+        The corpus; silos in the order of `clients`, else from the largest to the smallest, equally large ones
+        by name. A twentieth of the public documents is held out.
 
     Raises:
         ConfigError: an option is out of range, the file cannot be read, a row is wrong (with its line and
-            field), or no client (or, where asked for, no public text) is left.
+            field), a named client has not enough text, or nobody (or, where asked for, no public text) is left.
     """
-    _check(held_out_share, least_characters, most_clients, public_share)
+    _check(clients, max_clients, min_characters, held_out_share, public_share)
     documents = _documents(path, client_field, text_field)
-    largest = sorted(documents, key=lambda name: (-sum(map(len, documents[name])), name))
-    chosen: list[Silo] = []
-    others: list[str] = []
-    for name in largest:
+    ranked = sorted(documents, key=lambda name: (-sum(map(len, documents[name])), name))
+    silos: dict[str, Silo] = {}
+    for name in clients or ranked:
         split = None
-        if (most_clients is None or len(chosen) < most_clients) and (
-            sum(map(len, documents[name])) >= least_characters
-        ):
+        if sum(map(len, documents.get(name, ()))) >= min_characters:
             split = _split(documents[name], held_out_share, derived_seed(seed, "split", name))
-        if split is None:
-            others.append(name)
-        else:
-            chosen.append(Silo(name, *split))
-    if not chosen:
+        if split is not None:
+            silos[name] = Silo(name, *split)
+        elif clients:
+            wanted = f"{min_characters} characters in at least two lines or documents"
+            raise ConfigError("data.clients", f"{path}: client {name!r} has not {wanted}")
+        if max_clients and len(silos) == max_clients:
+            break
+    if not silos:
         raise ConfigError(
-            "data.least_characters",
-            f"{path}: none of {len(documents)} clients has {least_characters} characters in at least two "
-            "lines or documents",
+            "data.min_characters",
+            f"{path}: none of {len(documents)} clients has {min_characters} characters in at least two lines or "
+            "documents",
         )
+    others = [name for name in ranked if name not in silos]
     public = _public(path, documents, others, public_share, seed) if public_share else ((), ())
-    return Corpus(*public, tuple(chosen))
+    return Corpus(*public, tuple(silos.values()))
 
 
-def _check(held_out_share: float, least_characters: int, most_clients: int | None, public_share: float) -> None:
+def _check(
+    clients: Sequence[str], max_clients: int, min_characters: int, held_out_share: float, public_share: float
+) -> None:
+    if len(set(clients)) != len(clients):
+        raise ConfigError("data.clients", "a client is named twice")
+    if max_clients < 0:
+        raise ConfigError("data.max_clients", f"{max_clients} is below 0")
+    if min_characters < 1:
+        raise ConfigError("data.min_characters", f"{min_characters} is below 1")
     if not 0 < held_out_share < 1:
         raise ConfigError("data.held_out_share", f"{held_out_share} is not in (0, 1)")
-    if least_characters < 1:
-        raise ConfigError("data.least_characters", f"{least_characters} is below 1")
-    if most_clients is not None and most_clients < 1:
-        raise ConfigError("data.most_clients", f"{most_clients} is below 1")
     if not 0 <= public_share <= 1:
         raise ConfigError("data.public_share", f"{public_share} is not in [0, 1]")
 
@@ -117,9 +123,13 @@ def _documents(path: Path, client_field: str, text_field: str | None) -> dict[st
         if not fields:
             fields = _guessed(row, where)
         texts = _texts(row, fields, where)
+        for text in (str(client), *texts):
+            if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+                # JSON can spell half of a surrogate pair; no tokenizer takes it.
+                raise ConfigError("data.file", f"{where}: half of a surrogate pair (\\ud800 to \\udfff)")
         documents.setdefault(str(client), []).extend(text for text in texts if text.strip())
     if not documents:
-        raise ConfigError("data.path", f"{path} has no row")
+        raise ConfigError("data.file", f"{path} has no row")
     return documents
 
 
@@ -134,19 +144,21 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
                 try:
                     row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except UnicodeDecodeError as error:
-                    raise ConfigError("data.path", f"{where}: not UTF-8 at byte {error.start}") from None
+                    raise ConfigError("data.file", f"{where}: not UTF-8 at byte {error.start}") from None
                 except json.JSONDecodeError as error:
                     raise ConfigError(
-                        "data.path",
+                        "data.file",
                         f"{where}: not JSON at column {error.colno} ({error.msg}); one object a line is wanted",
                     ) from None
+                except ValueError:  # a whole number of thousands of digits
+                    raise ConfigError("data.file", f"{where}: a number is too long") from None
                 except RecursionError:
-                    raise ConfigError("data.path", f"{where}: nested too deeply") from None
+                    raise ConfigError("data.file", f"{where}: nested too deeply") from None
                 if not isinstance(row, dict):
-                    raise ConfigError("data.path", f"{where}: {_kind(row)}; one object a line is wanted")
+                    raise ConfigError("data.file", f"{where}: {_kind(row)}; one object a line is wanted")
                 yield where, row
     except OSError as error:
-        raise ConfigError("data.path", f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError("data.file", f"{path} cannot be read: {error.strerror}") from error
 
 
 def _texts(row: Mapping[str, object], fields: Sequence[str], where: str) -> list[str]:
@@ -167,7 +179,7 @@ def _texts(row: Mapping[str, object], fields: Sequence[str], where: str) -> list
 
 
 def _named(text_field: str | None) -> tuple[str, ...]:
-    if text_field is None:
+    if not text_field:
         return ()
     fields = tuple(name.strip() for name in text_field.split(","))
     if not all(fields):

@@ -76,24 +76,24 @@ def attach(
     try:
         method = Method(method)
     except ValueError:
-        raise ConfigError("method", f"{method!r} is not one of {', '.join(Method)}") from None
+        raise ConfigError("method.kind", f"{method!r} is not one of {', '.join(Method)}") from None
     if method is not Method.LORA:
         return model.requires_grad_(True)
     options = lora if lora is not None else LoraOptions()
     if options.rank < 1:
-        raise ConfigError("lora.rank", f"{options.rank} is below 1")
+        raise ConfigError("method.rank", f"{options.rank} is below 1")
     if not 0 < options.alpha < math.inf:
-        raise ConfigError("lora.alpha", f"{options.alpha} is not a finite number above 0")
+        raise ConfigError("method.alpha", f"{options.alpha} is not a finite number above 0")
     if not 0 <= options.dropout < 1:
-        raise ConfigError("lora.dropout", f"{options.dropout} is not in [0, 1)")
+        raise ConfigError("method.dropout", f"{options.dropout} is not in [0, 1)")
     layers = linear_layers(model)
     found = sorted({name.rsplit(".", 1)[-1] for name in layers})
     targets = found if options.targets is None else list(options.targets)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in layers):
-            raise ConfigError("lora.targets", f"the model has no linear layer {target!r}")
+            raise ConfigError("method.targets", f"the model has no linear layer {target!r}")
     if not targets:
-        raise ConfigError("lora.targets", "the model has no linear layer for an adapter")
+        raise ConfigError("method.targets", "the model has no linear layer for an adapter")
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=options.rank,
@@ -133,7 +133,7 @@ def assign(module: torch.nn.Module, values: Mapping[str, npt.NDArray[np.floating
     unequal = tensors.keys() ^ values.keys()
     if unequal:
         raise ConfigError(
-            "method", f"{sorted(unequal)[0]!r} is a tensor of the model or of the weights, but not of both"
+            "method.kind", f"{sorted(unequal)[0]!r} is a tensor of the model or of the weights, but not of both"
         )
     for name, tensor in tensors.items():
         if tuple(values[name].shape) != tuple(tensor.shape):

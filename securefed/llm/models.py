@@ -76,7 +76,7 @@ def load_model(source: str | Path) -> PreTrainedModel:
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         detail = str(error).strip().split("\n", 1)[0]
-        raise ConfigError("model.source", f"no causal language model at {source}: {detail}") from error
+        raise ConfigError("model.base", f"no causal language model at {source}: {detail}") from error
     return model.eval()
 
 

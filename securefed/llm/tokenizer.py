@@ -69,7 +69,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
                 str(source), local_files_only=local, trust_remote_code=False, use_fast=True
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError("model.source", f"no tokenizer at {source}: {_first_line(error)}") from error
+        raise ConfigError("model.base", f"no tokenizer at {source}: {_first_line(error)}") from error
     end_id(tokenizer)
     return tokenizer
 
@@ -84,7 +84,7 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
         token = getattr(tokenizer, name)
         if token is not None:
             return int(token)
-    raise ConfigError("model.source", "the tokenizer has no end-of-text token (eos, sep or bos)")
+    raise ConfigError("model.base", "the tokenizer has no end-of-text token (eos, sep or bos)")
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -72,7 +72,7 @@ def fit(
         ConfigError: an argument is out of range, or the loss became infinite or NaN.
     """
     if steps < 1 or batch < 1:
-        raise ConfigError("training", f"{steps} steps of {batch} blocks: both must be at least 1")
+        raise ConfigError("training.batch", f"{steps} steps of {batch} blocks: both must be at least 1")
     if blocks.examples < 1:
         raise ConfigError("data", "there is no block to train on")
     if not (math.isfinite(learning_rate) and learning_rate > 0):

@@ -1,7 +1,7 @@
 """The lines of `metrics.jsonl`, typed.
 
 A run appends one JSON object a line. A run that was killed and resumed may have written an interrupted round twice
-(the later one counts) and may have left half a line behind (it is skipped where the run ended or was resumed).
+(the later one counts) and may have left half a line behind (it is skipped where a process of the run ended).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "Lost",
     "Parameters",
     "Phase",
+    "Refused",
     "Resume",
     "Round",
     "Start",
@@ -101,6 +102,14 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A client whose message broke a rule of the protocol, and what was said about it."""
+
+    client: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Round:
     """One federated round: seconds of wall time, bytes per client, and who was there.
 
@@ -116,6 +125,7 @@ class Round:
     cohort: int
     stages: dict[str, float] = field(default_factory=dict)
     lost: tuple[Lost, ...] = ()
+    refused: tuple[Refused, ...] = ()
     bytes_up: dict[str, int] = field(default_factory=dict)
     bytes_down: dict[str, int] = field(default_factory=dict)
     training_loss: float | None = None
@@ -125,15 +135,16 @@ class Round:
 
 @dataclass(frozen=True)
 class Resume:
-    """The run was taken up again, with this round next."""
+    """A federated arm was taken up again, after this round."""
 
     round: int
+    arm: str = ""
     time: str = ""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """The run's end: seconds altogether."""
+    """The run's end, and seconds of the process that reached it."""
 
     seconds: float
     time: str = ""
@@ -141,9 +152,13 @@ class Finish:
 
 @dataclass(frozen=True)
 class Events:
-    """All that a run recorded, each thing once; rounds in order."""
+    """All that a run recorded, each thing once; rounds in order.
+
+    A phase that several processes worked on has the sum of their seconds. `processes` counts them, ≥ 1.
+    """
 
     start: Start
+    processes: int = 1
     phases: Sequence[Phase] = ()
     evaluations: Sequence[Evaluation] = ()
     rounds: Sequence[Round] = ()
@@ -174,11 +189,10 @@ def read_events(path: Path) -> Events:
     records = [(number, _record(line)) for number, line in lines]
     found: list[object] = []
     for at, (number, record) in enumerate(records):
-        after = records[at + 1][1] if at + 1 < len(records) else {"event": "resume"}
         if record is None:
-            if after is None or after.get("event") not in ("resume", "start"):
+            if not _is_end([later for _, later in records[at + 1 :]]):
                 raise PersistenceError("P1", f"{path.name}, line {number} is damaged: it is no JSON object")
-            continue  # half a line: what a killed run leaves before it ends or is resumed
+            continue
         reader = _READERS.get(str(record.get("event")))
         if reader is not None:
             found.append(_typed(reader, record, f"{path.name}, line {number}"))
@@ -187,7 +201,8 @@ def read_events(path: Path) -> Events:
         raise PersistenceError("P1", f"{path.name} holds no start event: nothing was run here")
     return Events(
         start=starts[-1],
-        phases=_latest(_of(Phase, found), lambda one: one.phase),
+        processes=len(starts),
+        phases=_added(_of(Phase, found)),
         evaluations=_latest(_of(Evaluation, found), lambda one: (one.arm, one.round, one.final, one.client)),
         rounds=sorted(
             _latest(_of(Round, found), lambda one: (one.arm, one.round)), key=lambda one: (one.arm, one.round)
@@ -195,6 +210,24 @@ def read_events(path: Path) -> Events:
         resumes=_of(Resume, found),
         finish=next(reversed(_of(Finish, found)), None),
     )
+
+
+def _is_end(later: Iterable[dict[str, Any] | None]) -> bool:
+    """Whether a process ended here, so that half a line is what it left.
+
+    What follows is nothing, or the next process: it starts or resumes, at most after phases that come before that.
+    """
+    kinds = [one.get("event") for one in later if one is not None]
+    return next((kind for kind in kinds if kind != "phase"), "start") in ("start", "resume")
+
+
+def _added(phases: Iterable[Phase]) -> list[Phase]:
+    """Each phase once, with the seconds of all processes."""
+    found: dict[str, Phase] = {}
+    for one in phases:
+        before = found.get(one.phase, Phase(one.phase, 0.0, cached=True))
+        found[one.phase] = Phase(one.phase, before.seconds + one.seconds, before.cached and one.cached)
+    return list(found.values())
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

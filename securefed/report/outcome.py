@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from securefed.report.events import Refused
 from securefed.report.summary import Arm, Dropout, Summary
 from securefed.report.units import change_text, perplexity_text, share_text
 
-__all__ = ["Protection", "dropout_text", "headline", "protection", "remarks", "state_text"]
+__all__ = ["Protection", "dropout_text", "headline", "protection", "refusal_text", "remarks", "state_text"]
 
 _EQUAL: Final = 1e-3
 """Perplexities that differ by less than this part are called equal: that much comes from rounding alone."""
@@ -90,9 +91,11 @@ def state_text(summary: Summary) -> str:
         done = summary.cost.rounds if summary.cost else 0
         planned = "" if summary.planned_rounds is None else f" of {summary.planned_rounds}"
         said.append(f"This run has not finished: {done}{planned} rounds are recorded, and the numbers are of those.")
-    if summary.events.resumes:
-        rounds = ", ".join(str(one.round) for one in summary.events.resumes)
-        said.append(f"The run was interrupted and resumed at round {rounds}.")
+    if resumes := summary.events.resumes:
+        rounds = ", ".join(str(one.round) for one in resumes)
+        said.append(f"The run was interrupted, and taken up again after round {rounds}.")
+    elif summary.events.processes > 1:
+        said.append("The run was interrupted, and taken up again.")
     return " ".join(said)
 
 
@@ -104,6 +107,11 @@ def dropout_text(dropout: Dropout) -> str:
         f"Round {dropout.round}: {dropout.client} was lost {effect}. "
         f"{dropout.survivors} of {dropout.cohort} clients are in the sum."
     )
+
+
+def refusal_text(number: int, refused: Refused) -> str:
+    """Whose message was not accepted, and why."""
+    return f"Round {number}: a message of {refused.client} was refused: {refused.error}"
 
 
 @dataclass(frozen=True)
@@ -127,13 +135,14 @@ def protection(summary: Summary) -> Protection:
     """The statement that belongs to the scheme of the run."""
     start = summary.start
     rest = [
-        "Poisoning: a client that sends a harmful update is not noticed, because nobody sees single updates.",
+        "Poisoning: a client that sends a harmful update is not noticed; single updates are not judged.",
         "What the sum itself reveals: there is no differential privacy, so nothing is promised about what each "
         "round's sum, or the final model, gives away about a client's text.",
     ]
     if start.deployment == "simulation":
         rest.append(
-            "The machine of this run: all parties were simulated in one process here. It measures the protocol; "
+            "The machine of this run: all parties were simulated in one process here. It measures the protocol, and "
+            "knows figures of single clients that nobody would collect otherwise; "
             "parties that must not trust each other need a process of their own."
         )
     if start.scheme != "masks":

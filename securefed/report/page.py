@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from securefed.errors import PersistenceError
-from securefed.report.outcome import dropout_text, headline, protection, remarks, state_text
+from securefed.report.outcome import dropout_text, headline, protection, refusal_text, remarks, state_text
 from securefed.report.plots import Plot, draw, write_png
-from securefed.report.summary import ARMS, STAGES, Summary, read_summary
+from securefed.report.summary import ARMS, Summary, read_summary
 from securefed.report.table import COST_TITLES, RESULT_TITLES, cost_cells, markdown, printable, result_cells
 from securefed.report.units import (
     byte_text,
@@ -78,9 +78,9 @@ def html(summary: Summary, plots: list[Plot]) -> str:
         results=[(arm is summary.federated, result_cells(arm)) for arm in summary.arms.values()],
         cost_titles=COST_TITLES,
         costs=[(cost is summary.cost, cost_cells(cost)) for cost in summary.costs.values()],
-        stages=STAGES,
         clients=_clients(summary),
         dropouts=[(ARMS.get(one.arm, one.arm), dropout_text(one)) for one in summary.dropouts],
+        refusals=[refusal_text(number, one) for number, one in summary.refused],
         protection=protection(summary),
         plots=[(plot, _data_uri(plot.light), _data_uri(plot.dark)) for plot in plots],
     )

@@ -18,7 +18,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from securefed.report.summary import ARMS, STAGES, Summary
+from securefed.report.summary import ARMS, Summary
 from securefed.report.table import printable
 from securefed.report.themes import DARK, LIGHT, LINES, MARKERS, Theme
 from securefed.report.units import byte_text, perplexity_text, second_text
@@ -192,9 +192,16 @@ def _time(summary: Summary) -> Plot | None:
         )  # fmt: skip
         if has_stages:
             below = [0.0] * len(rounds)
-            for stage in STAGES:
+            for stage in cost.stages:
                 heights = [1e3 * one.stages.get(stage, 0.0) for one in rounds]
-                panels[1].bar(numbers, heights, bottom=below, color=theme.stages[stage], label=stage, width=0.7)
+                panels[1].bar(
+                    numbers,
+                    heights,
+                    bottom=below,
+                    color=theme.stages.get(stage, theme.protection),
+                    label=stage,
+                    width=0.7,
+                )
                 below = [one + more for one, more in zip(below, heights, strict=True)]
             panels[1].set_ylabel("Protection (ms)")
         top.set_ylabel("All of a round (s)")
@@ -205,7 +212,7 @@ def _time(summary: Summary) -> Plot | None:
             axes.margins(y=0.08)
             _legend(axes, 4 if axes is not top else 2, loc="lower right", bbox_to_anchor=(1, 1.0))
 
-    stages = ", ".join(f"{stage} {second_text(cost.stages[stage] / cost.rounds)}" for stage in STAGES)
+    stages = ", ".join(f"{stage} {second_text(cost.stages[stage] / cost.rounds)}" for stage in cost.stages)
     return _plot(
         "time",
         "Time of each round",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from securefed.errors import PersistenceError
-from securefed.report.events import Evaluation, Events, Round, Start, read_events
+from securefed.report.events import Evaluation, Events, Refused, Round, Start, read_events
 
 __all__ = ["ARMS", "STAGES", "Arm", "Cost", "Dropout", "Summary", "read_summary", "summarise"]
 
@@ -28,7 +28,7 @@ ARMS: Final[Mapping[str, str]] = {
 """Ways to train, in the order in which they are shown."""
 
 STAGES: Final = ("advertise", "share", "input", "release")
-"""The exchanges of one round, in order."""
+"""The exchanges of one round under masks, in order."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,11 @@ class Summary:
     def start(self) -> Start:
         """What was begun."""
         return self.events.start
+
+    @property
+    def refused(self) -> list[tuple[int, Refused]]:
+        """Clients whose message was refused, with the round."""
+        return [(one.round, refused) for one in self.events.rounds for refused in one.refused]
 
     @property
     def federated(self) -> Arm | None:
@@ -209,12 +214,18 @@ def _cost(arm: str, rounds: Sequence[Round]) -> Cost:
         seconds=math.fsum(one.seconds for one in rounds),
         training_seconds=math.fsum(one.training_seconds for one in rounds),
         protection_seconds=math.fsum(one.protection_seconds for one in rounds),
-        stages={stage: math.fsum(one.stages.get(stage, 0.0) for one in rounds) for stage in STAGES},
+        stages={stage: math.fsum(one.stages.get(stage, 0.0) for one in rounds) for stage in _stages(rounds)},
         bytes_up={client: _mean(sent) for client, sent in up.items()},
         bytes_down={client: _mean(sent) for client, sent in down.items()},
         mean_up=_mean([one for sent in up.values() for one in sent]) if up else None,
         mean_down=_mean([one for sent in down.values() for one in sent]) if down else None,
     )
+
+
+def _stages(rounds: Sequence[Round]) -> list[str]:
+    """The stages that took time, in order; a scheme may have stages of its own."""
+    found = dict.fromkeys(stage for one in rounds for stage in one.stages)
+    return [*(stage for stage in STAGES if stage in found), *(stage for stage in found if stage not in STAGES)]
 
 
 def _per_client(rounds: Sequence[Mapping[str, int]]) -> dict[str, list[float]]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from securefed.report.outcome import dropout_text, headline, remarks, state_text
-from securefed.report.summary import ARMS, Arm, Cost, Summary
+from securefed.report.outcome import dropout_text, headline, refusal_text, remarks, state_text
+from securefed.report.summary import ARMS, Arm, Cost, Summary, read_summary
 from securefed.report.units import byte_text, change_text, perplexity_text, second_text, share_text
 
-__all__ = ["COST_TITLES", "RESULT_TITLES", "cost_cells", "markdown", "printable", "result_cells", "summary_table"]
+__all__ = [
+    "COST_TITLES",
+    "RESULT_TITLES",
+    "cost_cells",
+    "markdown",
+    "printable",
+    "result_cells",
+    "summary_table",
+    "terminal_table",
+]
 
 RESULT_TITLES = ("Way to train", "Mean", "Worst client", "vs. public", "vs. alone")
 COST_TITLES = ("Rounds", "Training", "Protection", "Share", "Up", "Down")
@@ -21,7 +32,8 @@ COST_TITLES = ("Rounds", "Training", "Protection", "Share", "Up", "Down")
 
 def printable(text: str, limit: int = 40) -> str:
     """A name from the data, without what would break a line or a drawing, cut where it is long."""
-    clean = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    shown = (one.isprintable() or unicodedata.category(one) == "Zs" for one in text)  # Zs: every kind of space
+    clean = "".join(one if ok else "\N{REPLACEMENT CHARACTER}" for one, ok in zip(text, shown, strict=True))
     return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
 
 
@@ -48,6 +60,15 @@ def cost_cells(cost: Cost) -> tuple[str, ...]:
     )
 
 
+def terminal_table(run_dir: Path) -> RenderableType:
+    """What a terminal shows of the run in a directory.
+
+    Raises:
+        PersistenceError: P1, `config.toml` or `metrics.jsonl` is missing or damaged.
+    """
+    return summary_table(read_summary(run_dir))
+
+
 def summary_table(summary: Summary) -> RenderableType:
     """What a terminal shows at the end of a run."""
     parts: list[RenderableType] = [Text(headline(summary), style="bold")]
@@ -64,15 +85,16 @@ def summary_table(summary: Summary) -> RenderableType:
         for cost in summary.costs.values():
             table.add_row(*map(Text, cost_cells(cost)), style="bold" if cost is summary.cost else "")
         parts += ["", table]
-    if summary.dropouts:
+    if summary.dropouts or summary.refused:
         parts.append("")
     parts += [Text(f"{ARMS.get(one.arm, one.arm)}. {dropout_text(one)}") for one in summary.dropouts]
+    parts += [Text(refusal_text(number, one)) for number, one in summary.refused]
     parts += ["", Text(" ".join(remarks(summary)), style="dim")]
     return Group(*parts)
 
 
 def _table(titles: Sequence[str], title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="dim", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(title=title, title_justify="left", title_style="dim", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for at, name in enumerate(titles):
         table.add_column(name, justify="left" if at == 0 else "right", no_wrap=at == 0)
     return table
@@ -91,8 +113,9 @@ def markdown(summary: Summary) -> str:
         lines += ["Cost, in seconds per round and bytes per client and round:", "", *_rows(COST_TITLES)]
         lines += [_row(cost_cells(cost), bold=cost is summary.cost) for cost in summary.costs.values()]
         lines.append("")
-    if summary.dropouts:
+    if summary.dropouts or summary.refused:
         lines += [f"- {_plain(ARMS.get(one.arm, one.arm))}. {_plain(dropout_text(one))}" for one in summary.dropouts]
+        lines += [f"- {_plain(refusal_text(number, one))}" for number, one in summary.refused]
         lines.append("")
     return "\n".join([*lines, *(f"- {_plain(remark)}" for remark in remarks(summary))]) + "\n"
 

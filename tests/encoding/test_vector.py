@@ -103,9 +103,9 @@ def test_arrays_of_any_memory_order_are_read_in_c_order(dtype: str, order: str, 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_signed_zeros_and_subnormals_are_accepted(dtype: str) -> None:
     least = np.finfo(dtype).smallest_subnormal
-    values = np.array([-0.0, 0.0, least, -least, np.finfo(dtype).tiny], dtype)
-    encoding = VectorEncoding(Layout((TensorSpec("a", (5,), dtype),)), NUMBERS)
-    lanes = NUMBERS.lanes.unpack(encode(encoding, {"a": values}, 100))[:5].astype(np.int64) - NUMBERS.greatest
+    values = np.array([-0.0, 0.0, least, -least], dtype)
+    encoding = VectorEncoding(Layout((TensorSpec("a", (4,), dtype),)), NUMBERS)
+    lanes = NUMBERS.lanes.unpack(encode(encoding, {"a": values}, 100))[:4].astype(np.int64) - NUMBERS.greatest
     assert lanes[:2].tolist() == [0, 0]
     assert np.abs(lanes).max() <= 1
 

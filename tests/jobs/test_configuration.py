@@ -21,7 +21,7 @@ CHANGED = [
     "evaluation.arms=[masks, plain]",
     "evaluation.every_round=false",
     "training.learning_rate=1",
-    "model.pretraining.steps=0",
+    "model.pretraining.steps=1",
 ]
 
 

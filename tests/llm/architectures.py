@@ -19,7 +19,14 @@ _WIDE = {
 CONFIGURATIONS: dict[str, dict[str, object]] = {
     "llama": {"model_type": "llama", **_WIDE, "tie_word_embeddings": True},
     "llama-untied": {"model_type": "llama", **_WIDE, "tie_word_embeddings": False},
-    "gpt2": {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2},
+    "gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": VOCABULARY,
+        "n_positions": 32,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+    },
     "qwen2": {"model_type": "qwen2", **_WIDE},
     "qwen3": {"model_type": "qwen3", **_WIDE},
     "gemma": {"model_type": "gemma", **_WIDE},

@@ -57,9 +57,7 @@ def test_every_architecture_trains_and_takes_its_weights_back(name: str, method:
     save(module, tmp_path)
     if method == "lora":
         with quiet():  # peft 0.21 uses what transformers 5.23 deprecates
-            again: torch.nn.Module = PeftModel.from_pretrained(
-                from_configuration(CONFIGURATIONS[name], 1), tmp_path
-            )
+            again: torch.nn.Module = PeftModel.from_pretrained(from_configuration(CONFIGURATIONS[name], 1), tmp_path)
     else:
         again = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
     torch.testing.assert_close(logits(again), trained)
@@ -140,14 +138,14 @@ def test_chosen_targets_alone_are_adapted() -> None:
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        (LoraOptions(rank=0), "lora.rank"),
-        (LoraOptions(alpha=0.0), "lora.alpha"),
-        (LoraOptions(alpha=float("nan")), "lora.alpha"),
-        (LoraOptions(alpha=float("inf")), "lora.alpha"),
-        (LoraOptions(dropout=1.0), "lora.dropout"),
-        (LoraOptions(targets=("q_proj", "nowhere")), "lora.targets"),
-        (LoraOptions(targets=("proj",)), "lora.targets"),
-        (LoraOptions(targets=()), "lora.targets"),
+        (LoraOptions(rank=0), "method.rank"),
+        (LoraOptions(alpha=0.0), "method.alpha"),
+        (LoraOptions(alpha=float("nan")), "method.alpha"),
+        (LoraOptions(alpha=float("inf")), "method.alpha"),
+        (LoraOptions(dropout=1.0), "method.dropout"),
+        (LoraOptions(targets=("q_proj", "nowhere")), "method.targets"),
+        (LoraOptions(targets=("proj",)), "method.targets"),
+        (LoraOptions(targets=()), "method.targets"),
     ],
 )
 def test_impossible_adapters_are_refused(options: LoraOptions, key: str) -> None:

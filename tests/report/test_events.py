@@ -61,10 +61,11 @@ def test_a_damaged_middle_line_is_one_clear_error(path: Path, damage: bytes) -> 
     assert refused(path).detail == "metrics.jsonl, line 11 is damaged: it is no JSON object"
 
 
-def test_a_torn_line_right_before_a_resume_is_passed_over(path: Path) -> None:
+@pytest.mark.parametrize("between", [[], [b'{"event": "phase", "phase": "pretraining", "seconds": 0.5}']])
+def test_a_torn_line_where_a_process_ended_is_passed_over(path: Path, between: list[bytes]) -> None:
     whole = read_events(path)
     lines = path.read_bytes().split(b"\n")
-    lines[10:10] = [lines[10][:30], b'{"event": "resume", "round": 1, "time": "later"}']
+    lines[10:10] = [lines[10][:30], *between, b'{"event": "resume", "round": 1, "arm": "masks"}']
     path.write_bytes(b"\n".join(lines))
     found = read_events(path)
     assert found.rounds == whole.rounds
@@ -82,6 +83,16 @@ def test_of_an_interrupted_round_the_later_events_count(events: Lines, write: Ca
     assert (rounds[0].seconds, rounds[0].session) == (99.0, "ffffffff")
     same = [one for one in found.evaluations if (one.arm, one.round, one.client) == ("masks", 1, evaluation["client"])]
     assert [one.loss for one in same] == [1.25]
+
+
+def test_seconds_of_a_phase_add_up_over_processes(events: Lines, write: Callable[..., Path]) -> None:
+    again = [events[0], {"event": "phase", "phase": "pretraining", "seconds": 0.6, "cached": True}]
+    found = read_events(write([*events, *again]) / "metrics.jsonl")
+    assert found.processes == 2
+    phases = {one.phase: one for one in found.phases}
+    assert phases["pretraining"].seconds == pytest.approx(72.0)
+    assert not phases["pretraining"].cached
+    assert phases["tokenizer"].cached
 
 
 def test_unknown_events_and_fields_are_passed_over(events: Lines, write: Callable[..., Path]) -> None:

@@ -94,7 +94,9 @@ def test_plots_and_markdown_lie_beside_the_page(events: Lines, write: Callable[.
     names = ["loss.png", "perplexity.png", "time.png", "traffic.png"]
     assert sorted(path.name for path in (run_dir / "plots").iterdir()) == names
     assert all((run_dir / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
-    assert "| **Federated, under masks** |" in (run_dir / "report.md").read_text(encoding="utf-8")
+    markdown = (run_dir / "report.md").read_text(encoding="utf-8")
+    assert "| **Federated, under masks** |" in markdown
+    assert "\N{REPLACEMENT CHARACTER}" not in markdown
 
 
 @pytest.mark.parametrize("name", [SCRIPT, "$x_1$", "a\x00\x1b[1mb", "名前", '" onload="x', "{{ 7*7 }}", "x" * 300])
