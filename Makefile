@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install install-peers demo test lint format bench docs clean
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -13,6 +13,9 @@ $(VENV)/.installed: pyproject.toml .constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,dev]'
 	@touch $@
+
+install-peers: install ## also what benchmarks alone compare against
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[peers]'
 
 demo: install ## eight parties improve one language model and show each other nothing (about four minutes)
 	$(BIN)/securefed run --name demo $(ARGS)
@@ -32,6 +35,9 @@ format: install ## rewrite the code's layout
 
 bench: install ## all benchmarks, as tables
 	for name in masking demo; do $(BIN)/python -m bench $$name || exit 1; done
+
+docs: install ## check the documentation: links, and every example run as a test
+	$(BIN)/python -m pytest tests/docs
 
 clean: ## remove what was made, .venv included
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -243,15 +243,18 @@ class Attendance:
         self._asked = frozenset(asked)
         self._answered: set[ClientId] = set()
         self._refused: set[ClientId] = set()
+        self._aborted = False
 
     @contextmanager
     def answer(self, client: ClientId) -> Iterator[None]:
         """While inside, a client's answer is read: it counts if nothing is raised, else the client has dropped out.
 
         Raises:
-            RemoteProtocolError: R5 for a client whose answer was refused before, R6 for one that was not asked, R3 for
-                a second answer; or what is raised inside, with the client as peer.
+            RemoteProtocolError: R5 after the round was aborted or for a client whose answer was refused before, R6 for
+                one that was not asked, R3 for a second answer; or what is raised inside, with the client as peer.
         """
+        if self._aborted:
+            raise RemoteProtocolError("R5", "the round was aborted", client)
         if client in self._refused:
             raise RemoteProtocolError("R5", "an answer of this client was refused before", client)
         if client not in self._asked:
@@ -269,18 +272,18 @@ class Attendance:
         """End the stage; gives who answered, ascending, who alone are asked in the next.
 
         Raises:
-            RoundAborted: fewer than the threshold.
+            RoundAborted: fewer than the threshold; nobody is listened to any more.
         """
         if len(self._answered) < threshold:
-            raise RoundAborted(
-                stage, f"{len(self._answered)} of {len(self._asked)} clients answered, {threshold} are needed"
-            )
+            asked = len(self._asked)
+            self.close(aborted=True)
+            raise RoundAborted(stage, f"{len(self._answered)} of {asked} clients answered, {threshold} are needed")
         self._asked, self._answered = frozenset(self._answered), set()
         return tuple(sorted(self._asked))
 
-    def close(self) -> None:
+    def close(self, *, aborted: bool = False) -> None:
         """The round is over: nobody is asked any more."""
-        self._asked = frozenset()
+        self._asked, self._aborted = frozenset(), aborted
 
 
 def new_round(

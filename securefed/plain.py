@@ -72,9 +72,9 @@ class PlainFloats(PlainIntegers):
     def encode(self, context: Expected, identity: ClientIdentity, encoding: VectorEncoding, update: Update) -> bytes:
         """The INPUT message; 8 bytes a parameter."""
         layout = encoding.layout
-        layout.check(update.tensors)
+        encoding.scalars(update.weight, update.metrics)  # refuses what the other schemes refuse
         scalars = [float(update.weight), *(update.metrics[name] for name in layout.metrics)]
-        flat = [np.asarray(update.tensors[tensor.name], "<f8").reshape(-1) for tensor in layout.tensors]
+        flat = list(layout.pieces(update.tensors, layout.size))
         return Input(np.concatenate([*flat, np.array(scalars, "<f8")]).view("<u8")).encode(context)
 
     def read(self, expected: Expected, encoding: VectorEncoding, message: bytes) -> Words:
@@ -161,6 +161,6 @@ class PlainServer:
             self._present.next_stage(STAGE, self._spec.threshold)
             self._aggregate = self._scheme.aggregate(self._encoding, self._inputs)
         except RemoteProtocolError as error:
+            self._present.close(aborted=True)
             raise RoundAborted(STAGE, str(error)) from None
-        finally:
-            self._present.close()
+        self._present.close()

@@ -144,8 +144,9 @@ class Layout:
         tensors: dict[str, Floats] = {}
         at = 0
         for tensor in self.tensors:
-            flat = values[at : at + tensor.size]
-            tensors[tensor.name] = flat.astype(tensor.dtype).reshape(tensor.shape)
+            with np.errstate(over="ignore"):  # beyond the dtype's greatest: an infinity, without a warning
+                flat = values[at : at + tensor.size].astype(tensor.dtype)
+            tensors[tensor.name] = flat.reshape(tensor.shape)
             at += tensor.size
         return tensors
 

@@ -71,16 +71,24 @@ class VectorEncoding:
         for start in range(0, len(rest), length):
             yield lanes.pack(rest[start : start + length])
 
-    def _scalar_lanes(self, weight: int, metrics: Mapping[str, float]) -> Words:
-        numbers = self.numbers
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= numbers.greatest_weight:
-            raise LocalProtocolError("V5", f"a weight must be an integer in 1 … {numbers.greatest_weight}")
+    def scalars(self, weight: int, metrics: Mapping[str, float]) -> list[int]:
+        """The weight, and each metric times it, as the integers that travel.
+
+        Raises:
+            LocalProtocolError: V5 or V6.
+        """
+        greatest = self.numbers.greatest_weight
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= greatest:
+            raise LocalProtocolError("V5", f"a weight must be an integer in 1 … {greatest}")
         if set(metrics) != set(self.layout.metrics):
             raise LocalProtocolError(
                 "V6", f"the metrics are {sorted(metrics)}, the layout says {sorted(self.layout.metrics)}"
             )
-        integers = [weight, *(metric_to_integer(name, metrics[name], weight) for name in self.layout.metrics)]
-        return np.concatenate([to_digits(value, numbers.bits - 1, numbers.digits) for value in integers])
+        return [weight, *(metric_to_integer(name, metrics[name], weight) for name in self.layout.metrics)]
+
+    def _scalar_lanes(self, weight: int, metrics: Mapping[str, float]) -> Words:
+        bits, digits = self.numbers.bits - 1, self.numbers.digits
+        return np.concatenate([to_digits(value, bits, digits) for value in self.scalars(weight, metrics)])
 
     def decode(self, total: Words, survivors: int) -> Decoded:
         """The weighted mean over `survivors` clients of the sum of their ring words.

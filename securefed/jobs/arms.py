@@ -34,6 +34,10 @@ __all__ = ["Arms", "Display", "clip_of", "main_arm", "threshold_of"]
 SCHEMES: Mapping[str, Callable[[], Scheme]] = {"masks": PairwiseMasks, "plain": PlainIntegers, "float": PlainFloats}
 
 
+ADAM_BOUND = 1.2
+"""(1 − β1) / √((1 − β2)(1 − β1²/β2)) is 1.165 for the betas of `llm.training`; rounded up, so that no float meets it."""
+
+
 class Display(Protocol):
     """What is shown while a run goes on."""
 
@@ -56,13 +60,13 @@ def main_arm(config: Configuration) -> str:
 
 
 def clip_of(config: Configuration) -> float:
-    """The configured clip; for "auto" what no step of AdamW can pass.
+    """The configured clip; for "auto" what the steps of AdamW cannot pass.
 
-    With betas (β1, β2), 1 − β1 ≤ √(1 − β2) and no weight decay, one step changes a parameter by at most the learning
-    rate (Kingma and Ba 2015, section 2.1), so a client's update lies within learning rate × steps.
+    By Cauchy–Schwarz one step without weight decay changes a parameter by at most learning rate × `ADAM_BOUND`,
+    whatever the gradients; so a client's update lies within that times its steps, and nothing is ever cut.
     """
     clip = config.aggregation.clip
-    return config.training.learning_rate * config.training.local_steps if clip == "auto" else clip
+    return config.training.learning_rate * config.training.local_steps * ADAM_BOUND if clip == "auto" else clip
 
 
 def threshold_of(config: Configuration, clients: int) -> int:

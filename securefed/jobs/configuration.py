@@ -189,7 +189,7 @@ class Evaluation(_Section):
     """held-out tokens of one client that are evaluated"""
     local_learning_rate: _Rate = 1e-3
     """of a client that trains alone"""
-    central_learning_rate: _Rate = 1e-3
+    central_learning_rate: _Rate = 3e-3
     """of training on all data in one place"""
 
 

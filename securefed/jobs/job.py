@@ -12,6 +12,7 @@ from securefed.federated.training import FloatArray
 from securefed.jobs.arms import Arms, Display, clip_of, main_arm, threshold_of
 from securefed.jobs.configuration import Configuration, digest, load
 from securefed.jobs.material import Material, corpus_of, prepare, public_start
+from securefed.jobs.model_card import model_card
 from securefed.jobs.recorder import Recorder, machine, now, versions
 from securefed.llm import methods
 from securefed.llm.runtime import use_threads
@@ -121,3 +122,4 @@ def _keep_result(config: Configuration, material: Material, weights: dict[str, F
     place = folder / ("adapter" if config.method.kind == "lora" else "model")
     methods.save(material.module, place, base=config.model.base or "base")
     material.tokenizer.save_pretrained(str(place))
+    replace(place / "README.md", model_card(config, len(material.clients), threshold_of(config, len(material.clients))))

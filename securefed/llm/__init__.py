@@ -16,3 +16,9 @@ The only room that imports torch, transformers and peft (the `llm` extra). One f
     client            `LocalTrainer` for all of the above
     runtime           threads, and libraries that stay quiet
 """
+
+import os
+
+# Set before torch loads its thread library, which reads it once. By default idle threads spin, and where another
+# program wants the same core (a shared machine, continuous integration) a step takes 10 to 40 times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -78,7 +78,7 @@ def attach(
     except ValueError:
         raise ConfigError("method.kind", f"{method!r} is not one of {', '.join(Method)}") from None
     if method is not Method.LORA:
-        return model.requires_grad_(True)
+        return model.requires_grad_(True).eval()
     options = lora if lora is not None else LoraOptions()
     if options.rank < 1:
         raise ConfigError("method.rank", f"{options.rank} is below 1")
@@ -105,7 +105,7 @@ def attach(
     )
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        return get_peft_model(model, config).eval()
 
 
 def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from securefed.errors import ConfigError
@@ -62,21 +63,26 @@ def load_model(source: str | Path) -> PreTrainedModel:
         source: a directory (nothing else is then looked at: no network) or a hub id.
 
     Raises:
-        ConfigError: there is none, or it is not a causal language model in safetensors.
+        ConfigError: there is none, it is not a causal language model in safetensors, or a weight is missing.
     """
     local = Path(source).is_dir()
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, loading = AutoModelForCausalLM.from_pretrained(
                 str(source),
                 local_files_only=local,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         detail = str(error).strip().split("\n", 1)[0]
         raise ConfigError("model.base", f"no causal language model at {source}: {detail}") from error
+    # transformers would make such weights up, and say so in a warning alone
+    wrong = sorted({str(name) for name in loading["missing_keys"]})
+    if wrong:
+        raise ConfigError("model.base", f"{len(wrong)} weights are missing at {source}, {wrong[0]!r} among them")
     return model.eval()
 
 

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The tokenizers library warns when a process that has used its threads forks; set before it is first
-# imported.
+# The tokenizers library warns when a process that has used its threads forks; set before it is imported.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# torch's threads spin while they wait for each other: beside any other busy process a step of a small model then
+# takes up to sixty times as long. Waiting passively costs nothing that could be measured; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import transformers.utils.logging as transformers_logging
@@ -48,8 +50,7 @@ def derived_seed(seed: int, *labels: str | int) -> int:
 def quiet() -> Iterator[None]:
     """While inside, transformers and peft draw no progress bar and log and warn of nothing below an error.
 
-    What was set before is set again at the end: a program that uses these libraries itself keeps its own
-        settings.
+    What was set before is set again at the end: a program's own settings for these libraries stay as they are.
     """
     bars = transformers_logging.is_progress_bar_enabled()
     loggers = [logging.getLogger(name) for name in ("transformers", "peft", "huggingface_hub")]

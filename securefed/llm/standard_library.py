@@ -1,5 +1,4 @@
-"""The embedded federation: packages of the Python standard library play companies that may not share their
-code.
+"""The embedded federation: packages of the Python standard library play companies with code of their own.
 
 Every machine has them, their texts differ in style and subject by nature, and nothing is downloaded. What
 other top-level modules hold is the public data. The text depends on the Python version; the corpus' digest
@@ -71,7 +70,7 @@ def standard_library(
         ConfigError: a package is missing or too small, or there is too little public text.
     """
     if not packages or len(set(packages)) != len(packages):
-        raise ConfigError("data.packages", "name each package once, and at least one")
+        raise ConfigError("data.clients", "name each package once, and at least one")
     if not 0 < public_share <= 1:
         raise ConfigError("data.public_share", f"{public_share} is not in (0, 1]")
     folder = root if root is not None else Path(sysconfig.get_paths()["stdlib"])
@@ -86,7 +85,7 @@ def _silo(folder: Path, package: str, seed: int, seen: set[bytes]) -> Silo:
     size = sum(map(len, texts))
     if len(texts) < 2 or size < LEAST_SILO_CHARACTERS:
         raise ConfigError(
-            "data.packages",
+            "data.clients",
             f"{package!r} has {len(texts)} usable source files with {size} characters in the standard library; "
             f"a client needs 2 files and {LEAST_SILO_CHARACTERS} characters. Choose other packages, or a Python "
             "that was installed with its sources",

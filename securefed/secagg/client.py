@@ -9,7 +9,7 @@ from securefed.aggregation import ClientIdentity, Update
 from securefed.crypto.kdf import KEY_BYTES
 from securefed.errors import RemoteProtocolError
 from securefed.secagg.client_stages import ClientStage, Closed, New
-from securefed.wire.header import SERVER, peek_type
+from securefed.wire.header import SERVER
 
 __all__ = ["MaskingClient"]
 
@@ -38,8 +38,6 @@ class MaskingClient:
         try:
             if isinstance(stage, Closed):
                 self._stage = stage
-            elif (kind := peek_type(request)) is not stage.answers:
-                raise RemoteProtocolError("R4", f"{kind.name} where {stage.answers.name} is expected")
             answer, self._stage = stage.answer(request, update)
         except RemoteProtocolError as error:
             raise error.blame(SERVER) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from securefed.aggregation import ClientIdentity, Update
 from securefed.crypto.aead import open_sealed, seal
@@ -19,7 +18,7 @@ from securefed.crypto.x25519 import check_public_key
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RemoteProtocolError
 from securefed.secagg.keys import ClientSecrets, PairContext, commitment, self_mask_key
-from securefed.wire.header import SERVER, MessageType, Suite
+from securefed.wire.header import SERVER, Suite
 from securefed.wire.messages import (
     Advertisement,
     Delivery,
@@ -49,7 +48,6 @@ def expected_from(spec: RoundSpec, sender: int) -> Expected:
 class New:
     """Nothing is known yet but who this client is."""
 
-    answers: ClassVar = MessageType.OFFER
     identity: ClientIdentity
     round_secret: bytes
 
@@ -67,7 +65,6 @@ class New:
 class Advertised:
     """Keys are made; nobody holds a share."""
 
-    answers: ClassVar = MessageType.ROSTER
     identity: ClientIdentity
     spec: RoundSpec
     encoding: VectorEncoding
@@ -111,7 +108,6 @@ class Advertised:
 class Shared:
     """Shares are out; the next answer is the masked update, once."""
 
-    answers: ClassVar = MessageType.DELIVERY
     identity: ClientIdentity
     spec: RoundSpec
     encoding: VectorEncoding
@@ -172,7 +168,6 @@ class Shared:
 class Masked:
     """The update is out. All that is left are the shares of others: the client's own keys are gone."""
 
-    answers: ClassVar = MessageType.SURVIVORS
     identity: ClientIdentity
     spec: RoundSpec
     held: dict[int, bytes]
@@ -203,7 +198,6 @@ class Closed:
         rule: R4 after a complete round, R5 after an error.
     """
 
-    answers: ClassVar = None
     reason: str
     rule: str = "R4"
 

@@ -114,11 +114,7 @@ class MaskingServer:
             raise LocalProtocolError("R5", "the round is over: there is no further stage")
         # DONE until the next stage is complete: a round that aborts here stays over.
         stage, self._stage = self._stage, Stage.DONE
-        try:
-            answered = self._present.next_stage(stage, self._spec.threshold)
-        except RoundAborted:
-            self._present.close()
-            raise
+        answered = self._present.next_stage(stage, self._spec.threshold)
         match stage:
             case Stage.ADVERTISE:
                 self._keys = {client: self._keys[client] for client in answered}
@@ -143,5 +139,6 @@ class MaskingServer:
             self._total &= self._spec.numbers.lanes.ring_mask
             decoded = self._encoding.decode(self._total, len(survivors))
         except RemoteProtocolError as error:
+            self._present.close(aborted=True)
             raise RoundAborted(Stage.RELEASE, str(error)) from None
         self._aggregate = Aggregate(decoded.tensors, decoded.weight, decoded.metrics, survivors, self._total)

@@ -9,7 +9,7 @@ from typing import Final
 
 from securefed.errors import RemoteProtocolError
 
-__all__ = ["HEADER_BYTES", "SERVER", "VERSION", "Header", "MessageType", "Suite", "peek_type"]
+__all__ = ["HEADER_BYTES", "SERVER", "VERSION", "Header", "MessageType", "Suite"]
 
 HEADER_BYTES: Final = 64
 SERVER: Final = 0
@@ -80,12 +80,3 @@ class Header:
         if reserved:
             raise RemoteProtocolError("W6", "reserved bytes are not zero")
         return cls(_TYPES[kind], suite, session, round_, sender, count)
-
-
-def peek_type(message: bytes) -> MessageType:
-    """The type of a message whose other fields are checked when it is decoded.
-
-    Raises:
-        RemoteProtocolError: W1, W2, W3, W4 or W6.
-    """
-    return Header.parse(message).type

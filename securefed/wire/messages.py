@@ -88,8 +88,9 @@ def _read_ids(body: memoryview, count: int, known: Collection[int]) -> tuple[int
     ids: tuple[int, ...] = struct.unpack_from(f">{count}I", body)
     if not ascending(ids):
         raise RemoteProtocolError("W9", "ids are not strictly ascending")
+    agreed = frozenset(known)  # a cohort comes as a tuple: looking ids up in it would take quadratic time
     for client in ids:
-        if client not in known:
+        if client not in agreed:
             raise RemoteProtocolError("W10", f"id {client} is not one of those agreed")
     return ids
 

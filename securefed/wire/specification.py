@@ -68,7 +68,7 @@ class RoundSpec:
             return "nonce and digests must have 32 bytes each"
         if not 0 <= self.round < 2**32:
             return f"round {self.round} is not in 0 … 2^32 - 1"
-        if not 1 <= self.values < 2**63:
+        if not 1 <= self.values < 2**64:
             return f"{self.values} parameters: there must be at least one"
         if not 1 <= self.scalars < 2**32:
             return f"{self.scalars} scalars: the weight is always there"

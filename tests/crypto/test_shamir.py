@@ -89,10 +89,12 @@ def test_combining_is_linear(indices: list[int], data: st.DataObject) -> None:
 @pytest.mark.parametrize("value", [FIELD, FIELD + 1, 2**264 - 1])
 def test_s1_shares_outside_the_field(value: int) -> None:
     raw = value.to_bytes(SHARE_BYTES, "big")
-    with refused("S1"):
+    with refused("S1") as caught:
         share_from_bytes(raw)
-    with refused("S1", peer=4):
+    assert not [form for form in (raw.hex(), str(value), repr(raw)) if form in str(caught.value)]
+    with refused("S1", peer=4) as caught:
         Responders([4, 5], 2).combine({4: raw, 5: bytes(SHARE_BYTES)})
+    assert not [form for form in (raw.hex(), str(value), repr(raw)) if form in str(caught.value)]
     assert share_from_bytes((FIELD - 1).to_bytes(SHARE_BYTES, "big")) == FIELD - 1
 
 

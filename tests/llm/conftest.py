@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import securefed.llm  # noqa: F401 - before torch: it says how torch's threads wait
+
 torch = pytest.importorskip("torch", reason="the llm extra is not installed")
 pytest.importorskip("peft", reason="the llm extra is not installed")
 

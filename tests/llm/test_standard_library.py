@@ -85,10 +85,10 @@ def test_one_package_more_or_less_moves_no_other_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        ({"packages": ("left", "nowhere")}, "data.packages"),
-        ({"packages": ("left", "../right")}, "data.packages"),
-        ({"packages": ("left", "left")}, "data.packages"),
-        ({"packages": ()}, "data.packages"),
+        ({"packages": ("left", "nowhere")}, "data.clients"),
+        ({"packages": ("left", "../right")}, "data.clients"),
+        ({"packages": ("left", "left")}, "data.clients"),
+        ({"packages": ()}, "data.clients"),
         ({"packages": ("left",), "public_share": 0.0}, "data.public_share"),
         ({"packages": ("left",), "public_share": 1e-9}, "data.public_share"),
     ],

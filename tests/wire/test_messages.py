@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from securefed.crypto.hashing import digest
 from securefed.crypto.shamir import SHARE_BYTES
 from securefed.encoding.lanes import packed_length
-from securefed.wire.header import HEADER_BYTES, SERVER, Header, MessageType, Suite, peek_type
+from securefed.wire.header import HEADER_BYTES, SERVER, Header, MessageType, Suite
 from securefed.wire.messages import (
     SEALED_BYTES,
     Advertisement,
@@ -31,7 +31,7 @@ from securefed.wire.messages import (
 )
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import read_words, write_words
-from tests.rounds import context_of, spec_of
+from tests.rounds import COHORT, context_of, spec_of
 from tests.rules import refused
 from tests.wire.samples import BY_KIND, SAMPLES, Ids, Sample, by_id, counted
 
@@ -132,7 +132,7 @@ def test_the_headers_fields_lie_where_the_text_says() -> None:
     assert raw.hex() == (
         "53464544" "01" "04" "00ff" + b"s".hex() * 32 + "01020304" "05060708" "090a0b0c0d0e0f10" + "00" * 8
     )  # fmt: skip
-    assert peek_type(raw) is MessageType.SHARES
+    assert Header.parse(raw).type is MessageType.SHARES
     assert SERVER == 0
 
 
@@ -195,3 +195,17 @@ def test_a_lying_count_costs_no_memory(sample: Sample, count: int) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_ids_are_not_looked_up_in_a_sequence() -> None:
+    """A cohort is a tuple of up to 2^20 ids: a search in it for each id would be an attack on the client."""
+
+    class Slow(tuple[int, ...]):
+        __slots__ = ()
+
+        def __contains__(self, _: object) -> bool:
+            raise AssertionError("searched one by one")
+
+    for name in ("ROSTER", "SURVIVORS"):
+        sample = BY_KIND[name]
+        assert type(sample.value).decode(sample.message, context_of(spec_of()), Slow(COHORT)) == sample.value
