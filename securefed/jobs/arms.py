@@ -35,7 +35,7 @@ SCHEMES: Mapping[str, Callable[[], Scheme]] = {"masks": PairwiseMasks, "plain": 
 
 
 ADAM_BOUND = 1.2
-"""(1 − β1) / √((1 − β2)(1 − β1²/β2)) is 1.165 for the betas of `llm.training`; rounded up, so that no float meets it."""
+"""(1 − β1) / √((1 − β2)(1 − β1²/β2)) is 1.165 for the betas of `llm.training`, rounded up."""
 
 
 class Display(Protocol):
