@@ -17,8 +17,11 @@ $(VENV)/.installed: pyproject.toml .constraints.txt
 install-peers: install ## also what benchmarks alone compare against
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[peers]'
 
+# The stage of round 3 in which one client is lost: advertise, share, input, release or none.
+LOSE ?= input
+
 demo: install ## eight parties improve one language model and show each other nothing (about four minutes)
-	$(BIN)/securefed run --name demo $(ARGS)
+	$(BIN)/securefed run --name demo --lose $(LOSE) $(ARGS)
 
 test: install ## all tests
 	$(BIN)/python -m pytest $(ARGS)

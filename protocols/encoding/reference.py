@@ -70,7 +70,7 @@ class Mean:
 def check_parameters(parameters: Parameters) -> None:
     """Raise V7 or V8 for numbers with which no update can be encoded."""
     clip, bits, greatest_weight = parameters.clip, parameters.bits, parameters.greatest_weight
-    require(math.isfinite(clip) and clip > 0, "V7", f"a clip of {clip}")
+    require(2.0**-512 <= clip <= 2.0**512, "V7", f"a clip of {clip}")
     require(2 <= bits <= 32, "V7", f"{bits} bits a value")
     require(1 <= greatest_weight <= 2**32 - 1, "V7", f"a greatest weight of {greatest_weight}")
     ring_of(parameters.cohort, bits)

@@ -94,6 +94,8 @@ def parameters() -> list[Vector]:
     changes: list[tuple[str, dict[str, float]]] = [
         ("V7", {"clip": 0.0}),
         ("V7", {"clip": -1.0}),
+        ("V7", {"clip": 2.0**-513}),
+        ("V7", {"clip": 2.0**513}),
         ("V7", {"clip": float("inf")}),
         ("V7", {"clip": float("nan")}),
         ("V7", {"bits": 1}),

@@ -199,7 +199,7 @@ def specifications() -> VectorFile:
         scalars=1,
         greatest_weight=1,
         bits=2,
-        clip=5e-324,
+        clip=2.0**-512,
         cohort=(1,),
     )
     greatest = replace(
@@ -210,7 +210,7 @@ def specifications() -> VectorFile:
         scalars=2**32 - 1,
         greatest_weight=2**32 - 1,
         bits=32,
-        clip=1.7976931348623157e308,
+        clip=2.0**512,
     )
     named = {"ordinary": SPECIFICATION, "least of every field": least, "greatest of every field": greatest}
     for name, specification in named.items():

@@ -197,6 +197,8 @@ def specifications() -> list[Vector]:
         "clip 0": replace(s, clip=0.0),
         "clip −0": replace(s, clip=-0.0),
         "negative clip": replace(s, clip=-0.25),
+        "clip below its least": replace(s, clip=2.0**-513),
+        "clip above its greatest": replace(s, clip=2.0**513),
         "infinite clip": replace(s, clip=float("inf")),
         "clip that is no number": replace(s, clip=float("nan")),
         "empty cohort": replace(s, cohort=()),

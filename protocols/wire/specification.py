@@ -1,6 +1,5 @@
 """The specification of a round: the body of OFFER, whose hash is the session."""
 
-import math
 import struct
 from dataclasses import dataclass
 
@@ -79,7 +78,7 @@ def check_bounds(s: Specification) -> None:
     require(s.scalars >= 1, "W15", "no scalar, not even the weight")
     require(s.greatest_weight >= 1, "W15", "a greatest weight of 0")
     require(2 <= s.bits <= 32, "W15", f"{s.bits} bits a value")
-    require(math.isfinite(s.clip) and s.clip > 0, "W15", f"a clip of {s.clip}")
+    require(2.0**-512 <= s.clip <= 2.0**512, "W15", f"a clip of {s.clip}")
     require(is_ascending(s.cohort), "W15", "cohort ids are not strictly ascending from 1")
 
 

@@ -5,7 +5,6 @@ Integers, never floats, go under a mask: a float sum would depend on the order o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -20,6 +19,9 @@ __all__ = ["Numbers"]
 
 LEAST_BITS: Final = 2
 GREATEST_BITS: Final = 32
+LEAST_CLIP: Final = 2.0**-512
+GREATEST_CLIP: Final = 2.0**512
+"""Within these no product or quotient below overflows."""
 _RANDOM_UNIT: Final = 2.0**-32
 
 
@@ -30,7 +32,7 @@ class Numbers:
     Args:
         clients: cohort size n, ≥ 1.
         bits: of one quantised value (b), 2 … 32.
-        clip: values are clipped to [−clip, clip]; finite, > 0; in the unit of the update.
+        clip: values are clipped to [−clip, clip]; 2^-512 … 2^512; in the unit of the update.
         greatest_weight: W, 1 … 2^32 − 1; 1 where all clients count the same.
 
     Raises:
@@ -45,14 +47,12 @@ class Numbers:
     def __post_init__(self) -> None:
         if not LEAST_BITS <= self.bits <= GREATEST_BITS:
             raise ConfigError("aggregation.bits", f"[V7] {self.bits} is not in {LEAST_BITS} … {GREATEST_BITS}")
-        if not (math.isfinite(self.clip) and self.clip > 0):
-            raise ConfigError("aggregation.clip", f"[V7] {self.clip} is not a positive finite number")
+        if not LEAST_CLIP <= self.clip <= GREATEST_CLIP:
+            raise ConfigError("aggregation.clip", f"[V7] {self.clip} is not in 2^-512 … 2^512")
         if not 1 <= self.greatest_weight < 2**32:
             raise ConfigError("aggregation.greatest_weight", f"[V7] {self.greatest_weight} is not in 1 … 2^32 - 1")
         if self.clients < 1:
             raise ConfigError("training.clients_per_round", f"[V7] a cohort of {self.clients} clients is none")
-        if not (math.isfinite(self.scale) and self.step > 0):
-            raise ConfigError("aggregation.clip", f"[V7] {self.clip} is too small or too large for {self.bits} bits")
         _ = self.lanes  # V8 is proved when the round is configured, before anyone trains
 
     @property

@@ -267,17 +267,16 @@ class _Watcher:
     def round(self, result: RoundResult) -> None:
         cost, last = result.cost, result.number == self._config.training.rounds
         self._arms.record(self._arm, result)
-        shown = f"training loss {result.aggregate.metrics['loss']:.3f}"
+        shown = f"training {result.aggregate.metrics['loss']:.3f}"
         if last or self._config.evaluation.every_round:
             loss = self._arms.measure(self._arm, result.weights, final=last, round_number=result.number)
-            shown += f", held-out loss {loss:.3f}"
+            shown += f", held-out {loss:.3f}"
         for client, stage in cost.lost.items():
             self._display.line(
                 f"round {result.number}: {self._arms.name(client)} was lost before it answered '{stage}'"
             )
         for client, error in cost.refused.items():
             self._display.line(f"round {result.number}: {self._arms.name(client)} refused: {error}")
-        survivors = f"{len(result.aggregate.survivors)} of {len(cost.bytes_down)} clients in the sum"
-        self._display.step(
-            f"round {result.number}: {shown}, {survivors}, {cost.protection_seconds:.2f} s of protection"
-        )
+        survivors = f"{len(result.aggregate.survivors)}/{len(cost.bytes_down)} clients"
+        seconds = f"protected in {cost.protection_seconds:.2f} s"
+        self._display.step(f"round {result.number}: loss {shown}; {survivors}, {seconds}")

@@ -108,7 +108,7 @@ def test_a_weight_scales_the_value_and_not_the_clip(value: float, weight: int) -
         case("V7", "negative clip", {"clip": -0.5}),
         case("V7", "infinite clip", {"clip": math.inf}),
         case("V7", "clip that is no number", {"clip": math.nan}),
-        case("V7", "clip so small that its scale is infinite", {"clip": 5e-324}),
+        case("V7", "clip so small that its scale would be infinite", {"clip": 5e-324}),
         case("V7", "one bit", {"bits": 1}),
         case("V7", "no bits", {"bits": 0}),
         case("V7", "33 bits", {"bits": 33}),
