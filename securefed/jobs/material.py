@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from securefed.errors import ConfigError
 from securefed.federated.cohort import Cohort
 from securefed.federated.training import FloatArray
 from securefed.jobs.configuration import Configuration
 from securefed.llm import methods
-from securefed.llm.blocks import Blocks, pack
+from securefed.llm.blocks import Blocks, pack, spread
 from securefed.llm.corpus import Corpus
 from securefed.llm.jsonl import jsonl
 from securefed.llm.methods import LoraOptions, Method
@@ -23,6 +21,10 @@ from securefed.llm.runtime import derived_seed
 from securefed.llm.standard_library import PACKAGES, standard_library
 from securefed.llm.tokenizer import load_tokenizer
 from securefed.llm.training import Progress
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["ClientBlocks", "Material", "corpus_of", "prepare", "public_start"]
 
@@ -155,7 +157,7 @@ def prepare(config: Configuration, corpus: Corpus, base: str) -> Material:
     clients = []
     for silo in corpus.silos:
         train = pack(silo.train, tokenizer, context, most_tokens=config.data.tokens_per_client or None)
-        held_out = pack(silo.held_out, tokenizer, context, most_tokens=config.evaluation.max_tokens_per_client)
+        held_out = spread(pack(silo.held_out, tokenizer, context), config.evaluation.max_tokens_per_client)
         for blocks, what in ((train, "train on"), (held_out, "be measured on")):
             if blocks.targets < 1:
                 raise ConfigError("data.min_characters", f"client {silo.name!r} has nothing to {what}")

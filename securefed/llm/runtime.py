@@ -11,9 +11,6 @@ from contextlib import contextmanager
 
 # The tokenizers library warns when a process that has used its threads forks; set before it is imported.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# torch's threads spin while they wait for each other: beside any other busy process a step of a small model then
-# takes up to sixty times as long. Waiting passively costs nothing that could be measured; read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import transformers.utils.logging as transformers_logging

@@ -109,6 +109,8 @@ def test_a_weight_scales_the_value_and_not_the_clip(value: float, weight: int) -
         case("V7", "infinite clip", {"clip": math.inf}),
         case("V7", "clip that is no number", {"clip": math.nan}),
         case("V7", "clip so small that its scale would be infinite", {"clip": 5e-324}),
+        case("V7", "clip just below 2^−512", {"clip": math.nextafter(2.0**-512, 0)}),
+        case("V7", "clip just above 2^512", {"clip": math.nextafter(2.0**512, math.inf)}),
         case("V7", "one bit", {"bits": 1}),
         case("V7", "no bits", {"bits": 0}),
         case("V7", "33 bits", {"bits": 33}),
@@ -123,6 +125,17 @@ def test_v7_numbers_out_of_bounds(rule: str, change: dict[str, float]) -> None:
     assert Numbers(**good)
     with refused(rule):
         Numbers(**(good | change))
+
+
+@pytest.mark.parametrize("bits", ALL_BITS)
+@pytest.mark.parametrize("clip", [2.0**-512, 2.0**512])
+def test_nothing_overflows_at_the_bounds_of_the_clip(bits: int, clip: float) -> None:
+    """Zero stays zero, ±clip becomes ±Q, and a mean comes back finite, with the greatest weight there is."""
+    numbers = Numbers(2**20, bits, clip, 2**32 - 1)
+    q = quantize(numbers, [0.0, clip, -clip], 2**32 - 1, np.zeros(3, "<u4"))
+    assert q == [0, numbers.greatest, -numbers.greatest]
+    lanes = np.array([value + numbers.greatest for value in q], "<u8")
+    assert numbers.mean(lanes, 1, 1).tolist() == pytest.approx([0.0, clip * (2**32 - 1), -clip * (2**32 - 1)])
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(2, 32))

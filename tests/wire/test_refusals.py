@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import replace
 from typing import Any
@@ -240,6 +241,8 @@ GOOD = SPEC.pack()
         case("W15", "negative clip", 128, struct.pack(">d", -1.0)),
         case("W15", "infinite clip", 128, struct.pack(">d", float("inf"))),
         case("W15", "clip that is no number", 128, struct.pack(">d", float("nan"))),
+        case("W15", "clip just below 2^−512", 128, struct.pack(">d", math.nextafter(2.0**-512, 0))),
+        case("W15", "clip just above 2^512", 128, struct.pack(">d", math.nextafter(2.0**512, math.inf))),
         case("W15", "another NaN", 128, b"\xff" * 8),
         case("W15", "nobody", 136, bytes(4)),
         case("W15", "2^20 + 1 clients", 136, struct.pack(">I", GREATEST_COHORT + 1)),
