@@ -74,7 +74,7 @@ def _mismatches(n: int, threshold: int) -> tuple[int, int, int]:
         client: Update({"w": generator.normal(0, 0.5, 53).astype(np.float32)}, bytes(32), 1, {"loss": client / 3})
         for client in range(1, n + 1)
     }
-    policy = Policy(least_cohort=2)
+    policy = Policy(least_threshold=0.5)
     identities = {client: ClientIdentity(client, layout, policy) for client in updates}
     scheme, mismatches, patterns, aborted = PairwiseMasks(), 0, 0, 0
     for pattern in itertools.product((*scheme.stages, None), repeat=n):

@@ -35,7 +35,7 @@ ClientId = int
 """1 … 2^32 − 1, the same for one client over the whole job."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Update:
     """What one client contributes to one round.
 
@@ -79,16 +79,19 @@ class Policy:
 
     Attributes:
         schemes: names of schemes that it takes part in.
-        least_cohort: fewest clients in a cohort (a sum over two tells each the other's).
-        least_threshold: the threshold must be over this share of the cohort; 1/2 keeps a server that follows the
-            protocol from opening two disjoint halves, 2/3 one that lies about dropouts.
+        least_cohort: fewest clients in a cohort.
+        least_sum: lowest threshold, which is also the fewest clients in a sum: of a sum over two, each knows the
+            other's part.
+        least_threshold: the threshold must be over this share of the cohort; 2/3 keeps a server that lies about
+            dropouts from opening one client's both secrets, 1/2 one that follows the protocol.
         greatest_clip: largest clip bound; None for any.
         least_bits: fewest bits of a quantised value.
     """
 
     schemes: frozenset[str] = frozenset({"masks"})
     least_cohort: int = 3
-    least_threshold: float = 0.5
+    least_sum: int = 3
+    least_threshold: float = 2 / 3
     greatest_clip: float | None = None
     least_bits: int = 2
 
@@ -103,6 +106,8 @@ class Policy:
             problem = f"scheme {scheme!r}, this client takes part in {', '.join(sorted(self.schemes))}"
         elif n < self.least_cohort:
             problem = f"a cohort of {n}, this client wants at least {self.least_cohort}"
+        elif spec.threshold < self.least_sum:
+            problem = f"threshold {spec.threshold}, this client wants at least {self.least_sum} in a sum"
         elif spec.threshold <= self.least_threshold * n:
             problem = (
                 f"threshold {spec.threshold} of {n}, this client wants more than {self.least_threshold:.3g} of them"

@@ -105,13 +105,13 @@ class PlainClient:
     def __init__(self, scheme: PlainIntegers, identity: ClientIdentity) -> None:
         self._scheme = scheme
         self._identity = identity
-        self._answered = False
+        self._over: tuple[str, str] | None = None
 
     def reply(self, request: bytes, update: Callable[[], Update]) -> bytes:
         """See `aggregation.ClientSession.reply`."""
-        if self._answered:
-            raise RemoteProtocolError("R4", "the round is over for this client", SERVER)
-        self._answered = True
+        if self._over is not None:
+            raise RemoteProtocolError(*self._over, SERVER)
+        self._over = ("R5", "this client has left the round after an error")
         try:
             spec = Offer.decode(request, self._scheme.suite).spec
         except RemoteProtocolError as error:
@@ -120,7 +120,9 @@ class PlainClient:
         contribution = update()
         self._identity.check_model(spec, contribution)
         context = Expected(self._scheme.suite, spec.session, spec.round, self._identity.id)
-        return self._scheme.encode(context, self._identity, encoding, contribution)
+        answer = self._scheme.encode(context, self._identity, encoding, contribution)
+        self._over = ("R4", "the round is over for this client")
+        return answer
 
 
 class PlainServer:

@@ -20,7 +20,7 @@ from securefed.wire.messages import Expected
 
 COHORT = (2, 3, 5, 8)
 LAYOUT = Layout((TensorSpec("lora_A", (2, 3)), TensorSpec("lora_B", (4,), "float64")), ("loss",))
-OPEN = Policy(frozenset({"masks", "plain"}), least_cohort=1, least_threshold=0.0)
+OPEN = Policy(frozenset({"masks", "plain"}), least_cohort=1, least_sum=1, least_threshold=0.0)
 """Takes part in everything: what a policy refuses has tests of its own."""
 
 Drops = Mapping[int, Stage]

@@ -165,6 +165,7 @@ def decode_sum(ring_words: list[int], clients: int, layout: Layout, parameters: 
     lanes = to_lanes(ring_words, parameters.ring)
     used = lane_count(layout, parameters.bits)
     require(max(lanes) <= clients * 2 * Q, "V11", "a lane over the greatest sum")
+    require(max(lanes[layout.values : used]) <= clients * Q, "V11", "a digit lane over the greatest sum")
     require(not any(lanes[used:]), "V11", "a padding lane is not zero")
     D = digit_count(parameters.bits)
     scalars = [from_digits(lanes[i : i + D], parameters.bits) for i in range(layout.values, used, D)]

@@ -153,6 +153,7 @@ def sums() -> list[Vector]:
     named = {
         "first lane over the greatest sum": total(good, {0: greatest + 1}),
         "a digit over the greatest sum": total(good, {used - 1: greatest + 1}),
+        "a digit over the greatest sum of digits": total(good, {used - 1: greatest // 2 + 1}),
         "1 in a padding lane": total(good, {used: 1}),
         "a great number in a padding lane": total(good, {used: greatest}),
         "no weight": total(0),

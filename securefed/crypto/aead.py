@@ -33,7 +33,10 @@ def open_sealed(single_use_key: bytes, sealed: bytes, associated_data: bytes) ->
     Raises:
         RemoteProtocolError: S4, where key, bytes or associated data are not those of `seal`.
     """
+    cipher = _cipher(single_use_key)
+    if len(sealed) < TAG_BYTES:
+        raise RemoteProtocolError("S4", f"a sealed share of {len(sealed)} bytes has no tag")
     try:
-        return _cipher(single_use_key).decrypt(_NONCE, sealed, associated_data)
-    except (InvalidTag, ValueError):
+        return cipher.decrypt(_NONCE, sealed, associated_data)
+    except InvalidTag:
         raise RemoteProtocolError("S4", "a sealed share does not open") from None

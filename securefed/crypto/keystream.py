@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
 from securefed.crypto.kdf import KEY_BYTES
 
-__all__ = ["SEGMENT_BYTES", "Engine", "Reader", "StreamSum", "Words", "fastest_engine", "read"]
+__all__ = [
+    "BLOCK_BYTES", "SEGMENT_BYTES", "Engine", "Reader", "StreamSum", "Words", "fastest_engine", "open_stream", "read",
+]  # fmt: skip
 
 Words = npt.NDArray[np.uint64]
 Engine = Literal["gcm", "ctr"]
@@ -38,7 +40,8 @@ class _Encryptor(Protocol):
     def update_into(self, data: memoryview, buf: memoryview, /) -> int: ...
 
 
-def _open(engine: Engine, key: bytes, segment: int) -> _Encryptor:
+def open_stream(engine: Engine, key: bytes, segment: int) -> _Encryptor:
+    """The library's encryptor at the front of one segment: fed with zeros, it gives the stream."""
     if len(key) != KEY_BYTES:
         raise ValueError(f"AES-256 needs a key of {KEY_BYTES} bytes, got {len(key)}")
     nonce = segment.to_bytes(12, "big")
@@ -55,7 +58,7 @@ def fastest_engine() -> Engine:
     engines: tuple[Engine, Engine] = ("gcm", "ctr")
     for _ in range(3):
         for engine in engines:
-            encryptor = _open(engine, bytes(KEY_BYTES), 0)
+            encryptor = open_stream(engine, bytes(KEY_BYTES), 0)
             start = perf_counter_ns()
             for _ in range(4):
                 encryptor.update_into(_ZEROS, buffer)
@@ -99,7 +102,7 @@ class StreamSum:
             within = self._position % SEGMENT_BYTES
             if within == 0:
                 segment = self._position // SEGMENT_BYTES
-                self._open = [_open(self._engine, key, segment) for key, _ in self._terms]
+                self._open = [open_stream(self._engine, key, segment) for key, _ in self._terms]
             size = min(BLOCK_BYTES, SEGMENT_BYTES - within, (len(words) - done) * 8)
             piece = words[done : done + size // 8]
             made = self._buffer[: size // 8]
@@ -128,7 +131,7 @@ class Reader:
         while done < size:
             within = self._position % SEGMENT_BYTES
             if within == 0 or self._encryptor is None:
-                self._encryptor = _open("ctr", self._key, self._position // SEGMENT_BYTES)
+                self._encryptor = open_stream("ctr", self._key, self._position // SEGMENT_BYTES)
             step = min(BLOCK_BYTES, SEGMENT_BYTES - within, size - done)
             self._encryptor.update_into(_ZEROS[:step], room[done:])
             done += step

@@ -117,6 +117,8 @@ class VectorEncoding:
             parameters = lanes[: max(0, layout.size - first)]
             sums[first : first + len(parameters)] = parameters
             digits += lanes[len(parameters) : lanes_used - first].tolist()
+        if max(digits) > survivors * numbers.greatest:
+            raise RemoteProtocolError("V11", "the sum of a scalar's digits is outside its bounds")
         per_scalar = [digits[at : at + numbers.digits] for at in range(0, len(digits), numbers.digits)]
         integers = dict(zip(layout.scalars, (sum_of_digits(d, numbers.bits - 1) for d in per_scalar), strict=True))
         weight = integers.pop(WEIGHT)

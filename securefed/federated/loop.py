@@ -135,7 +135,7 @@ class FederatedLoop:
         self._journal = Journal(folder / "sessions.jsonl") if folder else None
         self._layout = Layout.of(weights, METRICS)
         # Simulated clients take part in whatever the job's configuration says: it is their user's own.
-        policy = Policy(schemes=frozenset({scheme.name}), least_cohort=1, least_threshold=0.0)
+        policy = Policy(schemes=frozenset({scheme.name}), least_cohort=1, least_sum=1, least_threshold=0.0)
         self._identities = {
             client: ClientIdentity(client, self._layout, policy, simulated_rounding_key(settings.seed, name))
             for client, name in cohort.by_id.items()

@@ -45,6 +45,7 @@ class MaskingServer:
         self._stage = Stage.ADVERTISE
         self._present = Attendance(spec.cohort)
         self._keys: dict[ClientId, Keys] = {}
+        self._public_keys: set[bytes] = set()
         self._roster = b""
         self._shares: dict[ClientId, Shares] = {}
         self._total = np.zeros(0, "<u8")
@@ -103,9 +104,9 @@ class MaskingServer:
     def _take_keys(self, client: ClientId, keys: Keys) -> None:
         for key in (keys.channel, keys.mask):
             check_public_key(key)
-        known = {key for other in self._keys.values() for key in (other.channel, other.mask)}
-        if keys.channel == keys.mask or known & {keys.channel, keys.mask}:
+        if keys.channel == keys.mask or not self._public_keys.isdisjoint((keys.channel, keys.mask)):
             raise RemoteProtocolError("K4", "a public key was advertised twice")
+        self._public_keys |= {keys.channel, keys.mask}
         self._keys[client] = keys
 
     def advance(self) -> None:

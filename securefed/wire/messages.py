@@ -229,7 +229,7 @@ class Delivery:
         return cls(dict(zip(ids, _cut(body[4 * count :], SEALED_BYTES), strict=True)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Input:
     """Client to server: a vector of packed words, masked or in clear according to the suite."""
 
@@ -273,7 +273,7 @@ class Survivors:
         return cls(dict(zip(ids, map(bool, flags), strict=True)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Release:
     """Client to server: one share of each client asked for, 33 bytes, of the kind that was asked for."""
 

@@ -155,7 +155,7 @@ def test_keystream_is_counter_mode_of_sp_800_38a(monkeypatch: pytest.MonkeyPatch
 def encrypted(engine: keystream.Engine, key: bytes, segment: int, message: bytes) -> bytes:
     """The message with one segment's keystream."""
     out = bytearray(len(message) + 15)
-    keystream._open(engine, key, segment).update_into(memoryview(message), memoryview(out))
+    keystream.open_stream(engine, key, segment).update_into(memoryview(message), memoryview(out))
     return bytes(out[: len(message)])
 
 

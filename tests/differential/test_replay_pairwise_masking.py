@@ -154,6 +154,7 @@ def client_of(file: dict[str, Any], layout: Layout) -> MaskingClient:
     policy = Policy(
         OPEN.schemes,
         least_cohort=theirs["least_cohort"],
+        least_sum=1,
         least_threshold=(theirs["least_threshold"] - 0.5) / theirs["least_cohort"],
         greatest_clip=theirs["greatest_clip"],
         least_bits=theirs["least_bits"],

@@ -19,7 +19,7 @@ from tests.rules import case, refused
 from tests.secagg.lies import STRANGER, flip
 
 SCHEMES = [PlainIntegers(), PlainFloats()]
-ANY = Policy(frozenset({"plain", "float"}), least_cohort=1, least_threshold=0.0)
+ANY = Policy(frozenset({"plain", "float"}), least_cohort=1, least_sum=1, least_threshold=0.0)
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 
 

@@ -31,6 +31,7 @@ NINE = tuple(range(1, 10))
         case("O1", "cohort of one", {"least_threshold": 0.0}, {"cohort": (3,), "threshold": 1}),
         case("O1", "threshold of exactly half", {}, {"threshold": 2}),
         case("O1", "threshold of 1", {}, {"threshold": 1}),
+        case("O1", "a sum over two", {"least_cohort": 3}, {"cohort": (2, 3, 5), "threshold": 2}),
         case("O1", "threshold of exactly two thirds", {"least_threshold": 2 / 3}, {"cohort": NINE, "threshold": 6}),
         case("O1", "clip a little over", {}, {"clip": 0.5000001}),
         case("O1", "huge clip", {}, {"clip": 2.0**512}),
@@ -56,7 +57,10 @@ def test_o1_a_round_below_the_policy(rule: str, policy: dict[str, Any], spec: di
         ({}, {}),
         ({"greatest_clip": None}, {"clip": 2.0**512}),
         ({"least_threshold": 2 / 3}, {"cohort": NINE, "threshold": 7}),
-        ({"least_cohort": 1, "least_threshold": 0.0, "least_bits": 2}, {"cohort": (3,), "threshold": 1, "bits": 2}),
+        (
+            {"least_cohort": 1, "least_sum": 1, "least_threshold": 0.0, "least_bits": 2},
+            {"cohort": (3,), "threshold": 1, "bits": 2},
+        ),
     ],
 )
 def test_a_round_that_just_meets_the_policy(policy: dict[str, Any], spec: dict[str, Any]) -> None:
