@@ -258,11 +258,11 @@ class _Watcher:
 
     def stage(self, round_number: int, stage: str, clients: int) -> None:
         self._trained, self._asked = 0, clients
-        self._display.note(f"round {round_number}: {stage}, {clients} clients asked")
+        self._display.note(f"round {round_number}: {stage}, {clients} asked")
 
     def trained(self, round_number: int, client: ClientId) -> None:
         self._trained += 1
-        self._display.note(f"round {round_number}: {self._trained} of {self._asked} clients have trained")
+        self._display.note(f"round {round_number}: {self._trained}/{self._asked} trained")
 
     def round(self, result: RoundResult) -> None:
         cost, last = result.cost, result.number == self._config.training.rounds

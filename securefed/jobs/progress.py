@@ -7,12 +7,13 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 __all__ = ["TITLES", "TerminalDisplay"]
 
 TITLES = {
-    "pretraining": "public model: pretraining",
-    "public": "public model: held-out",
+    "pretraining": "public model, pretraining",
+    "public": "public model, held-out",
     "masks": "federated under masks",
     "plain": "federated in the clear",
     "local": "each client alone",
@@ -25,15 +26,17 @@ class TerminalDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        # Every column but the note keeps its width; the note takes what is left, and is cut there.
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:26}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[what]:7}"),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=Column(min_width=24, no_wrap=True)),
+            BarColumn(bar_width=16, table_column=Column(min_width=16)),
+            MofNCompleteColumn(table_column=Column(min_width=7, justify="right")),
+            TextColumn("{task.fields[what]}", table_column=Column(min_width=7)),
+            TimeElapsedColumn(table_column=Column(min_width=7)),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
@@ -57,11 +60,12 @@ class TerminalDisplay:
 
     def step(self, text: str = "") -> None:
         """See `arms.Display`."""
+        # A round is worth a line that stays; a training step is not.
+        stays = text.startswith("round ")
+        if stays:
+            self.line(text)
         if self._task is not None:
-            self._progress.update(self._task, advance=1, note=text)
-        # A round is worth a line in a log; a training step is not.
-        if text.startswith("round ") and not self._console.is_terminal:
-            self._console.print(f"  {text}", highlight=False)
+            self._progress.update(self._task, advance=1, note="" if stays else text)
 
     def note(self, text: str) -> None:
         """See `arms.Display`."""
