@@ -16,7 +16,7 @@ except ImportError as error:  # the core alone is installed
     sys.exit(f"securefed's command line needs its extra: pip install 'securefed[llm]' ({error.name} is missing)")
 
 from securefed import __version__
-from securefed.errors import SecurefedError
+from securefed.errors import ConfigError, SecurefedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +63,7 @@ def run(
 ) -> None:
     """Improve a language model with the text of many parties, none of whom shows it."""
     from securefed.jobs.configuration import load
-    from securefed.jobs.job import new_folder
+    from securefed.jobs.job import discard_unstarted, new_folder
     from securefed.jobs.job import run as run_job
     from securefed.jobs.progress import TerminalDisplay
     from securefed.report import terminal_table
@@ -94,8 +94,12 @@ def run(
         configuration = load(config, overrides)
         folder = new_folder(runs, configuration.name)
     console.print(f"run folder: {folder}", highlight=False)
-    with TerminalDisplay(console) as display:
-        report = run_job(configuration, folder, display)
+    try:
+        with TerminalDisplay(console) as display:
+            report = run_job(configuration, folder, display)
+    except ConfigError:
+        discard_unstarted(folder)
+        raise
     console.print(terminal_table(folder))
     console.print(f"report: {report}", highlight=False)
 

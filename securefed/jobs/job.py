@@ -18,7 +18,9 @@ from securefed.llm import methods
 from securefed.llm.runtime import use_threads
 from securefed.report import write_report
 
-__all__ = ["new_folder", "run"]
+__all__ = ["discard_unstarted", "new_folder", "run"]
+
+METRICS = "metrics.jsonl"
 
 
 def new_folder(runs: Path, name: str) -> Path:
@@ -29,6 +31,12 @@ def new_folder(runs: Path, name: str) -> Path:
         candidate = runs / f"{name}-{number}"
     candidate.mkdir(parents=True)
     return candidate
+
+
+def discard_unstarted(folder: Path) -> None:
+    """Remove the folder of a run that ended before it had measured anything; any other is left as it is."""
+    if not (folder / METRICS).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(config: Configuration, folder: Path, display: Display) -> Path:
@@ -50,7 +58,7 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
             raise ConfigError("", f"{folder} holds a run with another configuration: resume it without changes")
     else:
         replace(stored, config.to_toml().encode())
-    recorder = Recorder(folder / "metrics.jsonl")
+    recorder = Recorder(folder / METRICS)
     material = _material(config, folder, recorder, display)
     _record_start(config, material, recorder)
     arms = Arms(config, material, recorder, display, folder)

@@ -129,6 +129,19 @@ def _shape(config: Configuration) -> dict[str, object]:
     }
 
 
+def _tokenizer(base: str) -> PreTrainedTokenizerBase:
+    try:
+        return load_tokenizer(base)
+    except ConfigError:
+        if Path(base).is_dir():
+            raise
+        raise ConfigError(
+            "model.base",
+            f"{base!r} is no directory, and no model of that name could be loaded from the hub or its cache: give "
+            "a directory with config.json, model.safetensors and tokenizer.json, or a hub id that can be reached",
+        ) from None
+
+
 def prepare(config: Configuration, corpus: Corpus, base: str) -> Material:
     """Load tokenizer and model, cut the text into blocks, attach what is trained.
 
@@ -139,7 +152,7 @@ def prepare(config: Configuration, corpus: Corpus, base: str) -> Material:
         ConfigError: model, tokenizer and context do not fit, or a client has nothing to train on or to be measured on.
     """
     context, method = config.model.context, config.method
-    tokenizer = load_tokenizer(base)
+    tokenizer = _tokenizer(base)
     if method.kind == "pretrain":
         # The same shape, other weights: nothing of what the base has learnt is used.
         model = from_configuration(load_configuration(base), derived_seed(config.seed, "random start"))

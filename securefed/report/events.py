@@ -185,7 +185,7 @@ def read_events(path: Path) -> Events:
     try:
         lines = [line for line in enumerate(path.read_bytes().split(b"\n"), start=1) if line[1].strip()]
     except OSError as error:
-        raise PersistenceError("P1", f"{path.name} cannot be read: {error.strerror}") from error
+        raise PersistenceError("P1", f"{path} cannot be read: {error.strerror}") from error
     records = [(number, _record(line)) for number, line in lines]
     found: list[object] = []
     for at, (number, record) in enumerate(records):

@@ -152,7 +152,7 @@ def read_summary(run_dir: Path) -> Summary:
         text = path.read_text(encoding="utf-8")
         config = tomllib.loads(text)
     except OSError as error:
-        raise PersistenceError("P1", f"{path.name} cannot be read: {error.strerror}") from error
+        raise PersistenceError("P1", f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise PersistenceError("P1", f"{path.name} is damaged: {error}") from error
     return summarise(read_events(run_dir / "metrics.jsonl"), config, text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from .conftest import TINY
@@ -18,8 +20,6 @@ def securefed(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     root = Path(__file__).resolve().parents[2]
     return {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}
 
@@ -54,18 +54,39 @@ def test_each_mistake_is_one_line_that_names_the_key(arguments: tuple[str, ...],
     assert shown.stderr.startswith("error: ")
     assert key in shown.stderr
     assert "Traceback" not in shown.stderr
+    assert not list(tmp_path.glob("runs/*")), "a run that never began left a folder"
 
 
-def test_own_data_file(tmp_path: Path) -> None:
+def test_own_data_file_from_the_first_line_to_the_report(tmp_path: Path) -> None:
+    words = np.random.default_rng(0).permutation(
+        ["pump", "valve", "checked", "works", "leaks", "report", "site", "north", "motor", "oil", "seal"]
+    )
+    generator = np.random.default_rng(1)
     rows = [
-        {"site": f"site {n % 3}", "text": f"Report {n} of site {n % 3}. " + "The pump was checked and works. " * 20}
-        for n in range(60)
+        {"site": f"site {n % 6}", "text": " ".join(generator.choice(words, 80).tolist()) + f". Report {n}."}
+        for n in range(90)
     ]
     (tmp_path / "notes.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    sets = [part for setting in TINY for part in ("--set", setting)]
+    sets = [part for setting in (*TINY, "data.clients=[site 0, site 2, site 4]", "data.public_share=0.9") for part in
+            ("--set", setting)]  # fmt: skip
     shown = securefed(
-        "run", "--data", "notes.jsonl", "--client-field", "site", "--name", "mine", "--rounds", "1", *sets,
-        "--set", "data.clients=[site 0, site 1, site 2]", "--set", "model.base=base", folder=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 2
-    assert "base" in shown.stderr
+        "run",
+        "--data",
+        "notes.jsonl",
+        "--client-field",
+        "site",
+        "--name",
+        "mine",
+        "--rounds",
+        "1",
+        *sets,
+        folder=tmp_path,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "Federated, under masks" in shown.stdout
+    again = securefed("report", "runs/mine", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "runs/mine/report.html").exists()
+    mixed = securefed("run", "--resume", "runs/mine", "--rounds", "2", folder=tmp_path)
+    assert mixed.returncode == 2
+    assert "give --resume alone" in mixed.stderr
