@@ -19,7 +19,7 @@ from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RoundAborted
 from securefed.federated.rounds import InProcess, RoundCost, run_round
-from securefed.jobs.configuration import load
+from securefed.jobs.configuration_file import load
 from securefed.jobs.job import run as run_job
 from securefed.jobs.progress import TerminalDisplay
 from securefed.secagg import PairwiseMasks

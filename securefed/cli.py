@@ -62,7 +62,7 @@ def run(
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
 ) -> None:
     """Improve a language model with the text of many parties, none of whom shows it."""
-    from securefed.jobs.configuration import load
+    from securefed.jobs.configuration_file import load
     from securefed.jobs.job import discard_unstarted, new_folder
     from securefed.jobs.job import run as run_job
     from securefed.jobs.progress import TerminalDisplay
@@ -118,7 +118,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Of a run.")]) -> None:
 @app.command()
 def keys(search: Annotated[str, typer.Argument(help="Only keys with this in their name.")] = "") -> None:
     """List every configuration key: default, range and meaning."""
-    from securefed.jobs.configuration import keys as all_keys
+    from securefed.jobs.configuration_file import keys as all_keys
 
     table = Table("key", "default", "allowed", "meaning", box=None)
     for key in all_keys().values():

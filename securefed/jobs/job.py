@@ -10,7 +10,8 @@ from securefed.errors import ConfigError
 from securefed.federated.files import replace
 from securefed.federated.training import FloatArray
 from securefed.jobs.arms import Arms, Display, clip_of, main_arm, threshold_of
-from securefed.jobs.configuration import Configuration, digest, load
+from securefed.jobs.configuration import Configuration, digest
+from securefed.jobs.configuration_file import load
 from securefed.jobs.material import Material, corpus_of, prepare, public_start
 from securefed.jobs.model_card import model_card
 from securefed.jobs.recorder import Recorder, machine, now, versions

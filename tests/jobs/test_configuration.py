@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from securefed.errors import ConfigError
-from securefed.jobs.configuration import Configuration, digest, keys, load
+from securefed.jobs.configuration import Configuration, digest
+from securefed.jobs.configuration_file import keys, load
 
 CHANGED = [
     "name=shakespeare",

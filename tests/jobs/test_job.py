@@ -17,7 +17,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from securefed.errors import ConfigError
-from securefed.jobs.configuration import Configuration, load
+from securefed.jobs.configuration import Configuration
+from securefed.jobs.configuration_file import load
 from securefed.jobs.job import new_folder, run
 from securefed.jobs.material import corpus_of, prepare
 from securefed.llm.evaluation import evaluate
