@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Protocol
 
 from securefed.aggregation import Aggregate, ClientId, ClientSession, Scheme, ServerSession, Update
-from securefed.errors import RemoteProtocolError, RoundAborted
+from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAborted
 
 __all__ = ["InProcess", "RoundCost", "Transport", "run_round"]
 
@@ -83,8 +83,9 @@ def run_round(
                     continue
                 cost.bytes_up[client] = cost.bytes_up.get(client, 0) + len(answer)
                 server.receive(client, answer)
-            except RemoteProtocolError as error:
-                # One client's bad answer, or its refusal, is that client's end in this round and nobody else's.
+            except (RemoteProtocolError, LocalProtocolError) as error:
+                # One client's bad answer, its refusal, or an update of its own that cannot be sent is that client's
+                # end in this round and nobody else's.
                 cost.refused[client] = str(error)
         try:
             server.advance()

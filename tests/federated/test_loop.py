@@ -71,6 +71,17 @@ def test_too_many_lost_clients_abort_the_round_and_leave_the_checkpoint(tmp_path
     assert equal(again.run(Notes()), loop(PairwiseMasks()).run(Notes()))
 
 
+@pytest.mark.parametrize("scheme", [PairwiseMasks(), PlainIntegers(), PlainFloats()], ids=lambda scheme: scheme.name)
+def test_a_client_whose_update_is_not_finite_is_out_of_the_round_alone(scheme: Scheme) -> None:
+    job, notes = loop(scheme), Notes()
+    job._trainers[2].target = float("nan")  # type: ignore[attr-defined]
+    weights = job.run(notes)
+    assert all(np.isfinite(array).all() for array in weights.values())
+    for result in notes.results:
+        assert result.aggregate.survivors == (1, 3, 4, 5)
+        assert "V6" in result.cost.refused[2] or "'layer.a'" in result.cost.refused[2]
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
