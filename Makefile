@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install install-peers demo test lint format bench docs clean
+.PHONY: help install install-peers demo test test-deep lint format bench docs clean
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -25,6 +25,10 @@ demo: install ## eight parties improve one language model and show each other no
 
 test: install ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-deep: install ## the random tests of the core with twenty times as many examples
+	SECUREFED_TEST_DEPTH=deep $(BIN)/python -m pytest --timeout=7200 \
+		tests/crypto tests/encoding tests/wire tests/secagg tests/differential $(ARGS)
 
 lint: install ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
