@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from securefed.aggregation import Aggregate, ClientId, ClientIdentity, Policy, Scheme, Update, new_round
+from securefed.crypto.hashing import digest_in_domain
 from securefed.encoding.layout import Layout
 from securefed.errors import ConfigError
 from securefed.federated.checkpoint import Checkpoint
@@ -91,11 +91,8 @@ class Observer(Protocol):
 
 def model_digest(job: str, weights: Mapping[str, FloatArray]) -> bytes:
     """SHA-256 of configuration and weights: what `RoundSpec.model` names, computed by each side from what it has."""
-    state = hashlib.sha256(b"securefed/1/model\0" + len(job).to_bytes(4, "big") + job.encode())
-    state.update(Layout.of(weights).digest)
-    for array in weights.values():
-        state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
-    return state.digest()
+    arrays = (np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data for array in weights.values())
+    return digest_in_domain("model", len(job).to_bytes(4, "big"), job.encode(), Layout.of(weights).digest, *arrays)
 
 
 def simulated_rounding_key(seed: int, name: str) -> bytes:
@@ -103,7 +100,7 @@ def simulated_rounding_key(seed: int, name: str) -> bytes:
 
     A deployed client draws it from the operating system. It hides nothing: it decides which way a value is rounded.
     """
-    return hashlib.sha256(b"securefed/1/simulated-rounding-key\0" + f"{seed}\0{name}".encode()).digest()
+    return digest_in_domain("simulated-rounding-key", f"{seed}\0{name}".encode())
 
 
 class FederatedLoop:

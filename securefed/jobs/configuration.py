@@ -77,9 +77,9 @@ class Data(Section):
     max_clients: _Clients = 0
     """at most so many clients; 0: no cap"""
     min_characters: Annotated[int, Field(ge=1, le=10**12)] = 2000
-    """clients with less text are left out"""
+    """clients of a file with less text are left out"""
     held_out_share: _Share = 0.25
-    """share of each client's text that is only evaluated on"""
+    """share of each client's text that is only evaluated on, for a file; of a package, 20-35% in whole files"""
     tokens_per_client: Annotated[int, Field(ge=0, le=10**12)] = 20_000
     """training tokens of one client; 0: all"""
     public_share: _Share = 0.35

@@ -100,11 +100,18 @@ def _material(config: Configuration, folder: Path, recorder: Recorder, display: 
         if made.cached:
             display.line(f"public model: taken from {made.directory} (made in {made.seconds:.0f} s)")
         recorder.write("phase", phase="pretraining", seconds=perf_counter() - start, cached=made.cached)
-        kept = folder / "base"
-        if not kept.exists():
-            shutil.copytree(made.directory, kept)
-        base = str(kept)
+        base = str(_keep_base(made.directory, folder))
     return prepare(config, corpus, base)
+
+
+def _keep_base(made: Path, folder: Path) -> Path:
+    """Copy the base model into the run's folder, in one step: a crash in mid-copy leaves none, not half of one."""
+    kept, copying = folder / "base", folder / ".base.new"
+    if not kept.exists():
+        shutil.rmtree(copying, ignore_errors=True)
+        shutil.copytree(made, copying)
+        copying.rename(kept)
+    return kept
 
 
 def _record_start(config: Configuration, material: Material, recorder: Recorder) -> None:

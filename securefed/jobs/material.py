@@ -79,7 +79,8 @@ def corpus_of(config: Configuration) -> Corpus:
     """
     data = config.data
     if data.source == "standard-library":
-        return standard_library(config.seed, packages=data.clients or PACKAGES, public_share=data.public_share)
+        packages = (data.clients or PACKAGES)[: data.max_clients or None]
+        return standard_library(config.seed, packages=packages, public_share=data.public_share)
     return jsonl(
         Path(data.file),
         client_field=data.client_field,

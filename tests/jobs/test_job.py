@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,22 @@ def test_kill_at_any_moment_and_resume_ends_at_the_same_model(
         sessions = [json.loads(line)["session"] for line in lines]
         assert len(sessions) == len(set(sessions)) >= 3
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_crash_in_mid_copy_leaves_no_half_of_a_base_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "config.json").write_bytes((source / "config.json").read_bytes())
+        raise KeyboardInterrupt
+
+    settings = ("training.rounds=1", "evaluation.arms=[]")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job(tmp_path, *settings)
+    job(tmp_path, *settings)
+    assert (tmp_path / "base" / "model.safetensors").exists()
+    assert not (tmp_path / ".base.new").exists()
 
 
 def test_a_finished_run_is_not_done_again(whole: tuple[Path, Configuration, Silent]) -> None:
