@@ -41,7 +41,7 @@ format: install ## rewrite the code's layout
 	$(BIN)/ruff check --fix .
 
 bench: install ## all benchmarks, as tables
-	for name in masking demo; do $(BIN)/python -m bench $$name || exit 1; done
+	for name in masking scale demo; do $(BIN)/python -m bench $$name || exit 1; done
 
 docs: install ## check the documentation: links, and every example run as a test
 	$(BIN)/python -m pytest tests/docs

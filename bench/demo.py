@@ -7,6 +7,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +15,16 @@ import numpy as np
 from rich.console import Console
 
 from bench.figures import Figure, Report, spread
-from securefed.aggregation import ClientIdentity, Policy, Update, new_round
+from securefed.aggregation import (
+    Adversary,
+    ClientIdentity,
+    Credentials,
+    MemoryRecord,
+    Policy,
+    SigningKey,
+    Update,
+    new_round,
+)
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RoundAborted
@@ -29,9 +39,10 @@ QUICK = ("model.pretraining.steps=80", "training.rounds=3", "training.local_step
 
 def run(*, quick: bool, quiet: bool) -> Report:
     """All figures."""
-    clients, threshold = (4, 3) if quick else (5, 3)
-    mismatches, patterns, aborted = _mismatches(clients, threshold)
-    note = f"n = {clients}, t = {threshold}: {patterns} dropout patterns with a sum, {aborted} without (all refused)"
+    clients, adversary = 3 if quick else 4, Adversary("malicious", corrupt=0.1, dropouts=0.0)
+    mismatches, patterns, aborted = _mismatches(clients, adversary)
+    threshold = adversary.least_survivors(clients)
+    note = f"n = {clients}, L = {threshold}: {patterns} dropout patterns with a sum, {aborted} without (all refused)"
     with tempfile.TemporaryDirectory() as folder:
         config = load(
             None, ["name=bench", 'evaluation.arms=["plain"]', "evaluation.every_round=false", *(QUICK if quick else ())]
@@ -66,7 +77,7 @@ def run(*, quick: bool, quiet: bool) -> Report:
     )
 
 
-def _mismatches(n: int, threshold: int) -> tuple[int, int, int]:
+def _mismatches(n: int, adversary: Adversary) -> tuple[int, int, int]:
     """Words that differ from the integer sum in the clear; patterns with and without a sum."""
     layout = Layout.of({"w": np.zeros(53, np.float32)}, ("loss",))
     generator = np.random.default_rng(0)
@@ -74,21 +85,28 @@ def _mismatches(n: int, threshold: int) -> tuple[int, int, int]:
         client: Update({"w": generator.normal(0, 0.5, 53).astype(np.float32)}, bytes(32), 1, {"loss": client / 3})
         for client in range(1, n + 1)
     }
-    policy = Policy(least_threshold=0.5)
-    identities = {client: ClientIdentity(client, layout, policy) for client in updates}
+    keys = {client: SigningKey() for client in updates}
+    public = {client: key.public for client, key in keys.items()}
+    policy = Policy(adversary=adversary)
+    identities = {
+        client: ClientIdentity(client, layout, policy, credentials=Credentials(keys[client], public))
+        for client in updates
+    }
     scheme, mismatches, patterns, aborted = PairwiseMasks(), 0, 0, 0
     for pattern in itertools.product((*scheme.stages, None), repeat=n):
         lost = {client: stage for client, stage in zip(updates, pattern, strict=True) if stage is not None}
         spec = new_round(
-            round_number=1, cohort=tuple(updates), threshold=threshold, model=bytes(32), layout=layout, bits=16,
+            round_number=1, cohort=tuple(updates), adversary=adversary, model=bytes(32), layout=layout, bits=16,
             clip=1.0,
         )  # fmt: skip
-        sessions = {client: scheme.client(identity) for client, identity in identities.items()}
+        sessions = {
+            client: scheme.client(replace(identity, record=MemoryRecord())) for client, identity in identities.items()
+        }
         cost = RoundCost()
         transport = InProcess(sessions, updates.__getitem__, cost, lost=lost, stages=scheme.stages)
-        enough = sum(stage is None for stage in pattern) >= threshold
+        enough = sum(stage is None for stage in pattern) >= spec.threshold
         try:
-            aggregate = run_round(scheme, scheme.server(spec, layout), transport, cost)
+            aggregate = run_round(scheme.server(spec, layout, public), transport, cost)
         except RoundAborted:
             aborted += 1
             mismatches += spec.words if enough else 0
@@ -96,7 +114,7 @@ def _mismatches(n: int, threshold: int) -> tuple[int, int, int]:
         patterns += 1
         encoding = VectorEncoding(layout, spec.numbers)
         expected = np.zeros(spec.words, "<u8")
-        for client in (c for c in updates if lost.get(c, "release") == "release"):
+        for client in (c for c in updates if lost.get(c, "release") in ("consent", "release")):
             expected += np.concatenate(list(_words(encoding, updates[client], identities[client])))
         assert aggregate.words is not None
         mismatches += int(np.count_nonzero(expected != aggregate.words)) if enough else spec.words

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from securefed.jobs.recorder import machine
 
-__all__ = ["Figure", "Report", "interleaved", "ratio", "show", "spread"]
+__all__ = ["Figure", "Report", "Skipped", "interleaved", "ratio", "show", "spread"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,20 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A figure that cannot be taken here: in the table with its reason, not among the numbers, and no failure."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Report:
     """All figures of one bench."""
 
     figures: Sequence[Figure]
     machine: str = field(default_factory=lambda: machine_line())
+    skipped: Sequence[Skipped] = ()
 
 
 def machine_line() -> str:
@@ -90,6 +99,8 @@ def show(name: str, report: Report) -> None:
         sign = "≤" if figure.better == "lower" else "≥"
         bound = "" if figure.bound is None else f"{sign} {figure.bound:g}{'' if figure.holds else '  MISSED'}"
         table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, bound, figure.note)
+    for skipped in report.skipped:
+        table.add_row(skipped.name, "skipped", "", "", skipped.reason)
     console = Console()
     console.print(table)
     console.print(f"[dim]{report.machine}")

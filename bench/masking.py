@@ -9,45 +9,63 @@ from statistics import median
 
 import numpy as np
 
-from bench.figures import Figure, Report, interleaved, ratio, spread
-from securefed.aggregation import ClientIdentity, Policy, Update, new_round
-from securefed.crypto.keystream import BLOCK_BYTES, SEGMENT_BYTES, Engine, StreamSum, fastest_engine, open_stream
+from bench import peers
+from bench.figures import Figure, Report, Skipped, interleaved, ratio, spread
+from securefed.aggregation import Adversary, ClientIdentity, Credentials, Policy, SigningKey, Update, new_round
+from securefed.crypto.engine import Engine, fastest_engine, open_stream
+from securefed.crypto.keystream import BLOCK_BYTES, SEGMENT_BYTES, StreamSum
 from securefed.encoding.layout import Layout
-from securefed.secagg import PairwiseMasks, default_threshold
-from securefed.secagg.client_stages import expected_from
-from securefed.wire.header import SERVER
-from securefed.wire.messages import Survivors
+from securefed.encoding.vector import PIECE_WORDS
+from securefed.federated.rounds import InProcess, RoundCost, run_round
+from securefed.secagg import PairwiseMasks
 
 NEIGHBOURS = 10
 COHORT = 100
-BITS = 16
+WORDS = 10**7
 
 
 def run(*, quick: bool, quiet: bool) -> Report:
     """All figures."""
-    return Report([*_speed(10**6 if quick else 10**7, 9), _upload(10**6 if quick else 10**7), *_memory(10**7)])
+    repeats = 5 if quick else 15
+    threads, without = _threads(WORDS, repeats)
+    theirs, missing = peers.figures(quick=quick)
+    own = [*_speed(WORDS, repeats), *threads, _upload(10**6), *_memory(WORDS)]
+    report = Report([*own, *theirs], skipped=[*without, *missing])
+    if quiet:  # there is no table then, and standard output is for the numbers
+        for skipped in report.skipped:
+            print(f"{skipped.name} skipped: {skipped.reason}", file=sys.stderr)
+    return report
+
+
+def _terms() -> list[tuple[bytes, int]]:
+    return [(os.urandom(32), 1 if at % 2 else -1) for at in range(NEIGHBOURS)]
 
 
 def _speed(words: int, repeats: int) -> list[Figure]:
-    vector = np.zeros(words, "<u8")
+    vector = np.ones(words, "<u8")
     target = vector.copy()
-    terms = [(os.urandom(32), 1 if at % 2 else -1) for at in range(NEIGHBOURS)]
+    terms = _terms()
+
+    def copy_as_often() -> None:
+        for _ in terms:
+            np.copyto(target, vector)
+
     seconds = interleaved(
         {
-            "mask": lambda: StreamSum(terms).add_to(vector),
-            "copy": lambda: np.copyto(target, vector),
+            "mask": lambda: StreamSum(terms, threads=1).add_to(vector),
+            "copy": copy_as_often,
             "gcm": lambda: _keystream("gcm", words),
             "ctr": lambda: _keystream("ctr", words),
         },
         repeats,
     )
-    mask = [value / NEIGHBOURS for value in seconds["mask"]]
+    mask, copy = ([value / NEIGHBOURS for value in seconds[name]] for name in ("mask", "copy"))
     engine = fastest_engine()
-    stream, copy = seconds[engine], seconds["copy"]
+    stream = seconds[engine]
     size = f"d = 10^{len(str(words)) - 1} words, {NEIGHBOURS} neighbours, one thread"
     return [
         Figure(
-            "mask_add_over_copyto", ratio(mask, copy), "", "lower", 1.5, f"{size}, {engine}; {spread(mask, copy)}"
+            "mask_add_over_copyto", ratio(mask, copy), "", "lower", 1.2, f"{size}, {engine}; {spread(mask, copy)}"
         ),
         Figure(
             "mask_add_over_keystream", ratio(mask, stream), "", "lower", 1.5,
@@ -63,6 +81,43 @@ def _speed(words: int, repeats: int) -> list[Figure]:
     ]  # fmt: skip
 
 
+def _threads(words: int, repeats: int) -> tuple[list[Figure], list[Skipped]]:
+    """What a second thread gives, on the whole vector and on the pieces that a client's encoding hands over."""
+    names = ("two_threads_speedup", "two_threads_speedup.pieces")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if usable < 2:
+        return [], [Skipped(name, "needs two processors") for name in names]
+    vector = np.ones(words, "<u8")
+    terms = _terms()
+
+    def pieces(threads: int) -> None:
+        streams = StreamSum(terms, threads=threads)
+        for start in range(0, words, PIECE_WORDS):
+            streams.add_to(vector[start : start + PIECE_WORDS])
+
+    seconds = interleaved(
+        {
+            "one": lambda: StreamSum(terms, threads=1).add_to(vector),
+            "two": lambda: StreamSum(terms, threads=2).add_to(vector),
+            "one in pieces": lambda: pieces(1),
+            "two in pieces": lambda: pieces(2),
+        },
+        repeats,
+    )
+    one, two, one_in_pieces, two_in_pieces = seconds.values()
+    size = f"d = 10^{len(str(words)) - 1} words, {NEIGHBOURS} neighbours"
+    return [
+        Figure(
+            names[0], ratio(one, two), "", "higher", 1.35,
+            f"{size}, as a server takes masks off; {spread(one, two)}",
+        ),
+        Figure(
+            names[1], ratio(one_in_pieces, two_in_pieces), "", "higher", None,
+            f"in pieces of {PIECE_WORDS} words, as a client adds them; {spread(one_in_pieces, two_in_pieces)}",
+        ),
+    ], []  # fmt: skip
+
+
 def _keystream(engine: Engine, words: int) -> None:
     """Make a stream of so many words and drop it: the cipher alone, in blocks of the size that masking uses."""
     zeros, out = memoryview(bytes(BLOCK_BYTES)), memoryview(bytearray(BLOCK_BYTES + 15))
@@ -76,35 +131,31 @@ def _keystream(engine: Engine, words: int) -> None:
 
 
 def _upload(parameters: int) -> Figure:
-    """All that one client of a cohort sends in a round, by its real session."""
-    layout = Layout.of({"update": np.zeros(parameters, np.float32)}, ("loss",))
+    """All that the clients of a cohort send in a whole round of real sessions."""
+    adversary, cohort = Adversary(), tuple(range(1, COHORT + 1))
+    tensors = {"update": np.zeros(parameters, np.float32)}
+    layout = Layout.of(tensors, ("loss",))
     spec = new_round(
-        round_number=1, cohort=tuple(range(1, COHORT + 1)), threshold=default_threshold(COHORT), model=bytes(32),
-        layout=layout, bits=BITS, clip=1.0,
-    )  # fmt: skip
-    scheme = PairwiseMasks()
-    server = scheme.server(spec, layout)
-    clients = {client: scheme.client(ClientIdentity(client, layout, Policy())) for client in spec.cohort}
-    update = Update({"update": np.zeros(parameters, np.float32)}, bytes(32), 1, {"loss": 0.0})
-    sent = 0
-    for _stage in scheme.stages[:2]:
-        for client, request in server.requests().items():
-            answer = clients[client].reply(request, lambda: update)
-            server.receive(client, answer)
-            sent += len(answer) if client == 1 else 0
-        server.advance()
-    # The last two messages of one client do not depend on the inputs of the others.
-    sent += len(clients[1].reply(server.requests()[1], lambda: update))
-    survivors = Survivors(dict.fromkeys(spec.cohort, True)).encode(expected_from(spec, SERVER))
-    sent += len(clients[1].reply(survivors, lambda: update))
-    return Figure(
-        "upload_bytes_per_parameter",
-        sent / parameters,
-        "B",
-        "lower",
-        4.0,
-        f"{BITS}-bit updates, {COHORT} clients, {parameters:,} parameters, all four messages",
+        round_number=1, cohort=cohort, adversary=adversary, model=bytes(32), layout=layout, bits=16, clip=1.0
     )
+    keys = {client: SigningKey() for client in cohort}
+    public = {client: key.public for client, key in keys.items()}
+    scheme, cost = PairwiseMasks(), RoundCost()
+    sessions = {
+        client: scheme.client(
+            ClientIdentity(client, layout, Policy(adversary=adversary), credentials=Credentials(keys[client], public))
+        )
+        for client in cohort
+    }
+    update = Update(tensors, bytes(32), 1, {"loss": 0.0})
+    transport = InProcess(sessions, lambda _: update, cost, lost={}, stages=scheme.stages)
+    run_round(scheme.server(spec, layout, public), transport, cost)
+    sent = list(cost.bytes_up.values())
+    return Figure(
+        "upload_bytes_per_parameter", max(sent) / parameters, "B", "lower", 3.0,
+        f"16-bit updates, {COHORT} clients, {parameters:,} parameters, all messages of the client that sends most; "
+        f"least {min(sent) / parameters:.4g}",
+    )  # fmt: skip
 
 
 _MEMORY_PROBE = """

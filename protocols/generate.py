@@ -2,10 +2,21 @@
 
 import sys
 
+from protocols.encoding import bfloat16_answers
 from protocols.encoding import known_answers as encoding
 from protocols.encoding import refusals as encoding_refusals
-from protocols.pairwise_masking import client_refusals, rounds, server_refusals, shamir_answers
+from protocols.pairwise_masking import (
+    client_answers,
+    client_refusals,
+    client_refusals_signed,
+    graph_answers,
+    rounds,
+    server_refusals,
+    server_refusals_signed,
+    shamir_answers,
+)
 from protocols.pairwise_masking import known_answers as pairwise_masking
+from protocols.pairwise_masking import wrong_shares as wrong
 from protocols.vector_files import VectorFile
 from protocols.wire import known_answers as wire
 from protocols.wire import refusals as wire_refusals
@@ -18,6 +29,7 @@ def files() -> list[VectorFile]:
         wire.specifications(),
         wire_refusals.refused(),
         encoding.layouts(),
+        bfloat16_answers.bfloat16_numbers(),
         encoding.quantisation(),
         encoding.scalars(),
         encoding.lanes(),
@@ -27,9 +39,20 @@ def files() -> list[VectorFile]:
         pairwise_masking.derivations(),
         pairwise_masking.streams(),
         shamir_answers.shamir_sharing(),
+        graph_answers.parameters(),
+        graph_answers.picks(),
         rounds.rounds(),
+        rounds.rounds_signed(),
+        rounds.rounds_sparse(),
+        rounds.rounds_sparse_signed(),
         client_refusals.client_refuses(),
+        client_refusals_signed.client_refuses_signed(),
+        client_answers.client_goes_on(),
+        client_answers.client_goes_on_signed(),
         server_refusals.server_refuses(),
+        server_refusals_signed.server_refuses_signed(),
+        wrong.wrong_shares(),
+        wrong.wrong_shares_signed(),
     ]
 
 

@@ -10,7 +10,8 @@ from protocols.notation import H
 Vector = dict[str, Any]
 """One vector, in JSON's types: bytes as lowercase hex, integers exact, doubles shortest, nan and inf as text."""
 
-VERSION = 1
+VERSIONS = {"encoding": 1, "pairwise_masking": 2, "wire": 2}
+"""The version of a protocol that its vectors are for."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ class VectorFile:
 
     def render(self) -> str:
         """The file's text."""
-        head = {"protocol": self.protocol, "version": VERSION, "description": self.description}
+        head = {"protocol": self.protocol, "version": VERSIONS[self.protocol], "description": self.description}
         return render(head | self.context | {"vectors": self.vectors}) + "\n"
 
 

@@ -18,21 +18,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from securefed.crypto.hashing import DIGEST_BYTES
-from securefed.crypto.kdf import KEY_BYTES, Label, derive
-from securefed.crypto.keystream import Reader, Words
+from securefed.crypto.keystream import Words
+from securefed.crypto.signing import SigningKey
 from securefed.encoding.layout import Floats, Layout
-from securefed.encoding.vector import Randomness, VectorEncoding
-from securefed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundAborted
-from securefed.wire.header import SERVER
+from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted
+from securefed.participation import ClientId, ClientIdentity, Credentials, MemoryRecord, Policy, Record
+from securefed.wire.adversary import Adversary
 from securefed.wire.specification import NONCE_BYTES, RoundSpec
 
 __all__ = [
-    "Aggregate", "Attendance", "ClientId", "ClientIdentity", "ClientSession", "Policy", "RoundSpec", "Scheme",
-    "ServerSession", "Update", "new_round",
+    "Adversary", "Aggregate", "Attendance", "ClientId", "ClientIdentity", "ClientSession", "Credentials",
+    "MemoryRecord", "Policy", "Record", "RoundSpec", "Scheme", "ServerSession", "SigningKey", "Update", "new_round",
 ]  # fmt: skip
-
-ClientId = int
-"""1 … 2^32 − 1, the same for one client over the whole job."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,103 +70,6 @@ class Aggregate:
     words: Words | None = None
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What a client demands of a round, whatever the server asks for. It belongs to the client alone.
-
-    Attributes:
-        schemes: names of schemes that it takes part in.
-        least_cohort: fewest clients in a cohort.
-        least_sum: lowest threshold, which is also the fewest clients in a sum: of a sum over two, each knows the
-            other's part.
-        least_threshold: the threshold must be over this share of the cohort; 2/3 keeps a server that lies about
-            dropouts from opening one client's both secrets, 1/2 one that follows the protocol.
-        greatest_clip: largest clip bound; None for any.
-        least_bits: fewest bits of a quantised value.
-    """
-
-    schemes: frozenset[str] = frozenset({"masks"})
-    least_cohort: int = 3
-    least_sum: int = 3
-    least_threshold: float = 2 / 3
-    greatest_clip: float | None = None
-    least_bits: int = 2
-
-    def check(self, scheme: str, spec: RoundSpec) -> None:
-        """Refuse a round that asks for less.
-
-        Raises:
-            RemoteProtocolError: O1, with the server as peer.
-        """
-        n = len(spec.cohort)
-        if scheme not in self.schemes:
-            problem = f"scheme {scheme!r}, this client takes part in {', '.join(sorted(self.schemes))}"
-        elif n < self.least_cohort:
-            problem = f"a cohort of {n}, this client wants at least {self.least_cohort}"
-        elif spec.threshold < self.least_sum:
-            problem = f"threshold {spec.threshold}, this client wants at least {self.least_sum} in a sum"
-        elif spec.threshold <= self.least_threshold * n:
-            problem = (
-                f"threshold {spec.threshold} of {n}, this client wants more than {self.least_threshold:.3g} of them"
-            )
-        elif self.greatest_clip is not None and spec.clip > self.greatest_clip:
-            problem = f"clip {spec.clip:g}, this client allows at most {self.greatest_clip:g}"
-        elif spec.bits < self.least_bits:
-            problem = f"{spec.bits} bits a value, this client wants at least {self.least_bits}"
-        else:
-            return
-        raise RemoteProtocolError("O1", f"refused by the client's policy: {problem}", SERVER)
-
-
-@dataclass(frozen=True)
-class ClientIdentity:
-    """What a client brings into every round.
-
-    Attributes:
-        id: its client id.
-        layout: of its updates; must be the round's.
-        policy: what it demands.
-        rounding_key: 32 secret bytes, the client's own for the whole job: with it the same update in the same round
-            rounds to the same integers. Not shown in a repr.
-    """
-
-    id: ClientId
-    layout: Layout
-    policy: Policy = field(default_factory=Policy)
-    rounding_key: bytes = field(default_factory=lambda: os.urandom(KEY_BYTES), repr=False)
-
-    def accept(self, scheme: str, spec: RoundSpec) -> VectorEncoding:
-        """Check an offered round against what this client has and wants; gives the encoding of its vector.
-
-        Raises:
-            RemoteProtocolError: O1 policy, R7 a cohort without this client, O2 another layout; the server is the peer.
-        """
-        if self.id not in spec.cohort:
-            raise RemoteProtocolError("R7", f"the cohort does not hold this client ({self.id})", SERVER)
-        self.policy.check(scheme, spec)
-        if (spec.layout, spec.values, spec.scalars) != (
-            self.layout.digest, self.layout.size, len(self.layout.scalars),
-        ):  # fmt: skip
-            raise RemoteProtocolError("O2", "the round's layout is not the layout of this client's updates", SERVER)
-        return VectorEncoding(self.layout, spec.numbers)
-
-    def check_model(self, spec: RoundSpec, update: Update) -> None:
-        """Refuse an update that was not trained from the round's model.
-
-        Raises:
-            LocalProtocolError: V9.
-        """
-        if update.model != spec.model:
-            raise LocalProtocolError(
-                "V9", "the update was trained from another model or configuration than the round names"
-            )
-
-    def rounding(self, round_number: int) -> Randomness:
-        """The stream that this client's stochastic rounding draws from in one round."""
-        reader = Reader(derive(self.rounding_key, Label.ROUNDING, round_number.to_bytes(4, "big")))
-        return lambda count: reader.take(4 * count).view("<u4")
-
-
 class ClientSession(Protocol):
     """One client in one round: bytes in, bytes out."""
 
@@ -184,9 +84,19 @@ class ClientSession(Protocol):
         """
         ...
 
+    def snapshot(self) -> bytes:
+        """The state, to be taken up by `Scheme.resume_client` in another process. It holds secrets: its owner alone
+        writes and reads it. To be stored after `reply` and before the answer is sent."""
+        ...
+
 
 class ServerSession(Protocol):
     """The server in one round."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the exchange that goes on; of the last one when the round is over."""
+        ...
 
     def requests(self) -> Mapping[ClientId, bytes]:
         """What each client must be sent now; empty when the round is over."""
@@ -213,6 +123,10 @@ class ServerSession(Protocol):
         """None until the round is done."""
         ...
 
+    def snapshot(self) -> bytes:
+        """The state, to be taken up by `Scheme.resume_server` in another process."""
+        ...
+
 
 class Scheme(Protocol):
     """A way from updates to their mean."""
@@ -224,7 +138,7 @@ class Scheme(Protocol):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Names of its exchanges, in order."""
+        """Names of its exchanges, in order; a round may leave one out (`ServerSession.stage`)."""
         ...
 
     @property
@@ -232,12 +146,39 @@ class Scheme(Protocol):
         """The exchange in which the client calls for its update."""
         ...
 
-    def server(self, spec: RoundSpec, layout: Layout) -> ServerSession:
-        """The server's side of one round."""
+    def server(
+        self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None
+    ) -> ServerSession:
+        """The server's side of one round.
+
+        Args:
+            spec: of the round.
+            layout: of its updates.
+            identities: public identity keys by client id, 32 bytes each. Clients bring their own copy (`Credentials`):
+                this one protects nobody, it tells the server whom the clients will refuse.
+        """
         ...
 
     def client(self, identity: ClientIdentity) -> ClientSession:
         """A client's side of one round."""
+        ...
+
+    def resume_server(
+        self, spec: RoundSpec, layout: Layout, snapshot: bytes, identities: Mapping[ClientId, bytes] | None = None
+    ) -> ServerSession:
+        """The server's side, as it was when the snapshot was taken.
+
+        Raises:
+            PersistenceError: P1 damaged, P2 another version, P3 of another round.
+        """
+        ...
+
+    def resume_client(self, identity: ClientIdentity, snapshot: bytes) -> ClientSession:
+        """A client's side, as it was when the snapshot was taken.
+
+        Raises:
+            PersistenceError: P1 damaged, P2 another version, P3 of another client.
+        """
         ...
 
 
@@ -273,6 +214,15 @@ class Attendance:
             raise error.blame(client) from None
         self._answered.add(client)
 
+    @property
+    def refused(self) -> frozenset[ClientId]:
+        """Clients of which an answer was refused."""
+        return frozenset(self._refused)
+
+    def refuse(self, clients: Iterable[ClientId]) -> None:
+        """Listen to these no more."""
+        self._refused.update(clients)
+
     def next_stage(self, stage: str, threshold: int) -> tuple[ClientId, ...]:
         """End the stage; gives who answered, ascending, who alone are asked in the next.
 
@@ -295,7 +245,7 @@ def new_round(
     *,
     round_number: int,
     cohort: tuple[ClientId, ...],
-    threshold: int,
+    adversary: Adversary,
     model: bytes,
     layout: Layout,
     bits: int,
@@ -305,7 +255,7 @@ def new_round(
     """The specification of a new attempt at a round: a fresh nonce makes every key of it new.
 
     Args:
-        round_number, cohort, threshold, bits, clip, greatest_weight: see `RoundSpec`; the cohort in any order.
+        round_number, cohort, adversary, bits, clip, greatest_weight: see `RoundSpec`; the cohort in any order.
         model: digest of the model and configuration that clients train from, 32 bytes.
 
     Raises:
@@ -316,7 +266,7 @@ def new_round(
     return RoundSpec(
         nonce=os.urandom(NONCE_BYTES),
         round=round_number,
-        threshold=threshold,
+        adversary=adversary,
         model=model,
         layout=layout.digest,
         values=layout.size,

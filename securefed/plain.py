@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securefed.aggregation import Aggregate, Attendance, ClientId, ClientIdentity, Update
+from securefed.aggregation import Aggregate, Attendance, Update
 from securefed.crypto.keystream import Words
 from securefed.encoding.layout import WEIGHT, Layout
 from securefed.encoding.vector import VectorEncoding
-from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAborted
+from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
+from securefed.participation import ClientId, ClientIdentity
+from securefed.wire.frame import Expected
+from securefed.wire.from_client import Input
+from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER, Suite
-from securefed.wire.messages import Expected, Input, Offer
+from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import read_words, write_words
 
@@ -35,13 +39,43 @@ class PlainIntegers:
     update_stage = STAGE
     suite = Suite.PLAIN_INTEGERS
 
-    def server(self, spec: RoundSpec, layout: Layout) -> PlainServer:
+    def server(
+        self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None
+    ) -> PlainServer:
         """The server's side of one round."""
         return PlainServer(self, spec, layout)
 
     def client(self, identity: ClientIdentity) -> PlainClient:
         """A client's side of one round."""
         return PlainClient(self, identity)
+
+    def resume_server(
+        self, spec: RoundSpec, layout: Layout, snapshot: bytes, identities: Mapping[ClientId, bytes] | None = None
+    ) -> PlainServer:
+        """See `aggregation.Scheme`."""
+        server = self.server(spec, layout)
+        session, over, *answers = parse_snapshot(Party.SERVER, snapshot)
+        if session != spec.session:
+            raise PersistenceError("P3", "a snapshot of another round")
+        try:
+            for answer in answers:
+                server.receive(int.from_bytes(answer[:4], "big"), bytes(answer[4:]))
+            if bytes(over) == b"\1":
+                server.advance()
+        except RemoteProtocolError as error:
+            raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
+        except RoundAborted:
+            pass  # as the first time
+        return server
+
+    def resume_client(self, identity: ClientIdentity, snapshot: bytes) -> PlainClient:
+        """See `aggregation.Scheme`."""
+        owner, *over = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
+        if owner != identity.id.to_bytes(4, "big"):
+            raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
+        client = self.client(identity)
+        client._over = (over[0].decode(), over[1].decode()) if over else None
+        return client
 
     def encode(self, context: Expected, identity: ClientIdentity, encoding: VectorEncoding, update: Update) -> bytes:
         """The INPUT message."""
@@ -118,11 +152,16 @@ class PlainClient:
             raise error.blame(SERVER) from None
         encoding = self._identity.accept(self._scheme.name, spec)
         contribution = update()
-        self._identity.check_model(spec, contribution)
+        self._identity.check_model(spec, contribution.model)
         context = Expected(self._scheme.suite, spec.session, spec.round, self._identity.id)
         answer = self._scheme.encode(context, self._identity, encoding, contribution)
         self._over = ("R4", "the round is over for this client")
         return answer
+
+    def snapshot(self) -> bytes:
+        """See `aggregation.ClientSession`."""
+        over = [part.encode() for part in self._over or ()]
+        return pack_snapshot(Party.CLIENT, [self._identity.id.to_bytes(4, "big"), *over])
 
 
 class PlainServer:
@@ -136,6 +175,7 @@ class PlainServer:
         self._encoding = VectorEncoding(layout, spec.numbers)
         self._present = Attendance(spec.cohort)
         self._inputs: dict[ClientId, Words] = {}
+        self._answers: dict[ClientId, bytes] = {}
         self._over = False
         self._aggregate: Aggregate | None = None
 
@@ -143,6 +183,16 @@ class PlainServer:
     def aggregate(self) -> Aggregate | None:
         """None until the round is done."""
         return self._aggregate
+
+    @property
+    def stage(self) -> str:
+        """The one exchange."""
+        return STAGE
+
+    def snapshot(self) -> bytes:
+        """See `aggregation.ServerSession`: all answers, as nothing is secret here."""
+        answers = [client.to_bytes(4, "big") + answer for client, answer in self._answers.items()]
+        return pack_snapshot(Party.SERVER, [self._spec.session, bytes([self._over]), *answers])
 
     def requests(self) -> Mapping[ClientId, bytes]:
         """The offer to all, then nothing."""
@@ -153,6 +203,7 @@ class PlainServer:
         with self._present.answer(client):
             expected = Expected(self._scheme.suite, self._spec.session, self._spec.round, client)
             self._inputs[client] = self._scheme.read(expected, self._encoding, reply)
+            self._answers[client] = reply
 
     def advance(self) -> None:
         """See `aggregation.ServerSession.advance`."""

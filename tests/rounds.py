@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from securefed.aggregation import ClientIdentity, Policy, RoundSpec, Update
+from securefed.aggregation import Adversary, ClientIdentity, Credentials, Policy, RoundSpec, SigningKey, Update
 from securefed.encoding.layout import Layout, TensorSpec
 from securefed.encoding.vector import VectorEncoding
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import STAGES, Stage
+from securefed.wire.frame import Expected
 from securefed.wire.header import SERVER, Suite
-from securefed.wire.messages import Expected
 
 COHORT = (2, 3, 5, 8)
 LAYOUT = Layout((TensorSpec("lora_A", (2, 3)), TensorSpec("lora_B", (4,), "float64")), ("loss",))
-OPEN = Policy(frozenset({"masks", "plain"}), least_cohort=1, least_sum=1, least_threshold=0.0)
+MALICIOUS = Adversary("malicious", corrupt=0.25, dropouts=0.25)
+SEMI_HONEST = Adversary("semi-honest", corrupt=0.25, dropouts=0.25)
+OPEN = Policy(
+    frozenset({"masks", "plain"}), Adversary("semi-honest", 0.0, 0.0, security=1), least_cohort=1, least_sum=1
+)
 """Takes part in everything: what a policy refuses has tests of its own."""
 
 Drops = Mapping[int, Stage]
@@ -35,12 +39,22 @@ def seed(name: str) -> bytes:
 MODEL = seed("model")
 
 
+def signing_key(client: int) -> SigningKey:
+    """The identity key of a client, the same in every test."""
+    return SigningKey(seed(f"identity {client}"))
+
+
+def identities(cohort: Iterable[int]) -> dict[int, bytes]:
+    """The identity roster."""
+    return {client: signing_key(client).public for client in cohort}
+
+
 def spec_of(of: Layout = LAYOUT, /, **changes: Any) -> RoundSpec:
-    """The specification of a round over `COHORT` with threshold 3, and what a test wants otherwise."""
+    """The specification of a round over `COHORT`, one corrupt and one lost, and what a test wants otherwise."""
     spec = RoundSpec(
         nonce=seed("nonce"),
         round=7,
-        threshold=3,
+        adversary=MALICIOUS,
         model=MODEL,
         layout=of.digest,
         values=of.size,
@@ -53,8 +67,12 @@ def spec_of(of: Layout = LAYOUT, /, **changes: Any) -> RoundSpec:
     return replace(spec, **changes)
 
 
-def identity_of(client: int, layout: Layout = LAYOUT, policy: Policy = OPEN) -> ClientIdentity:
-    return ClientIdentity(client, layout, policy, seed(f"rounding {client}"))
+def identity_of(
+    client: int, layout: Layout = LAYOUT, policy: Policy = OPEN, cohort: Iterable[int] = COHORT
+) -> ClientIdentity:
+    """A client with credentials among the cohort, and a record of its own."""
+    credentials = Credentials(signing_key(client), identities({*cohort, client}))
+    return ClientIdentity(client, layout, policy, seed(f"rounding {client}"), credentials)
 
 
 def update_of(client: int, layout: Layout = LAYOUT) -> Update:
@@ -90,10 +108,13 @@ class Round:
     def __init__(self, spec: RoundSpec | None = None, layout: Layout = LAYOUT) -> None:
         self.spec = spec or spec_of(layout)
         self.layout = layout
-        self.server = MaskingServer(self.spec, layout)
+        cohort = self.spec.cohort
+        self.server = MaskingServer(self.spec, layout, identities(cohort))
         self.clients = {
-            client: MaskingClient(identity_of(client, layout), round_secret=seed(f"round secret {client}"))
-            for client in self.spec.cohort
+            client: MaskingClient(
+                identity_of(client, layout, cohort=cohort), round_secret=seed(f"round secret {client}")
+            )
+            for client in cohort
         }
         self.requests: dict[Stage, dict[int, bytes]] = {}
         self.replies: dict[Stage, dict[int, bytes]] = {stage: {} for stage in STAGES}

@@ -32,6 +32,15 @@ LAYOUT = Layout(
     scalars=("weight", "loss"),
 )
 
+LAYOUT_BFLOAT16 = Layout(
+    tensors=(
+        TensorSpec("block.0.q_proj", "bfloat16", (2, 3)),
+        TensorSpec("norm", "float32", (2,)),
+        TensorSpec("scale", "bfloat16", ()),
+    ),
+    scalars=("weight", "loss"),
+)
+
 
 def layout_vector(layout: Layout) -> Vector:
     """A layout in JSON's types."""
@@ -74,6 +83,7 @@ def layouts() -> VectorFile:
         ),
         "a tensor named weight": Layout((TensorSpec("weight", "float32", (1, 2, 3, 4)),), ("weight",)),
         "the first in another order": Layout(LAYOUT.tensors[::-1], LAYOUT.scalars),
+        "bfloat16 beside another": LAYOUT_BFLOAT16,
     }
     for name, layout in named.items():
         digest = layout_digest(layout).hex()
@@ -234,27 +244,33 @@ def aggregates() -> VectorFile:
         "four of a large cohort": (Parameters(2**20, 32, 0.07, 2**32 - 1), [1, 2**32 - 1, 2**31, 77]),
     }
     for name, (parameters, weights) in cases.items():
-        file.vectors.append(aggregate(name, parameters, weights))
+        file.vectors.append(aggregate(name, parameters, weights, LAYOUT))
+    of_bfloat16 = {
+        "bfloat16, three of three": (Parameters(3, 16, 1.0, 100), [100, 1, 42]),
+        "bfloat16, two of four with 32 bits": (Parameters(4, 32, 0.07, 2**32 - 1), [1, 2**32 - 1]),
+    }
+    for name, (parameters, weights) in of_bfloat16.items():
+        file.vectors.append(aggregate(name, parameters, weights, LAYOUT_BFLOAT16))
     return file
 
 
-def aggregate(name: str, parameters: Parameters, weights: list[int]) -> Vector:
+def aggregate(name: str, parameters: Parameters, weights: list[int], layout: Layout) -> Vector:
     """One aggregate, a client for each weight."""
     model, round_ = seed("encoding/model"), 9
     clients: list[Vector] = []
     for i, weight in enumerate(weights):
         bound = 2 * parameters.clip * parameters.greatest_weight / weight
         # Beyond float16 a value would be infinite; within, a large one is clipped all the same.
-        update = seeded_update(f"{name}/{i}", LAYOUT, model, min(bound, 60_000.0), weight)
+        update = seeded_update(f"{name}/{i}", layout, model, min(bound, 60_000.0), weight)
         key = KDF(seed(name), "vector", bytes([i]))
-        ring_words = encode_update(update, LAYOUT, model, parameters, key, round_)
+        ring_words = encode_update(update, layout, model, parameters, key, round_)
         clients.append({"rounding_key": key.hex(), "update": update_vector(update), "ring_words": ring_words})
     modulus = 2**parameters.ring.bits
     total = [sum(column) % modulus for column in zip(*(c["ring_words"] for c in clients), strict=True)]
-    mean = decode_sum(total, len(weights), LAYOUT, parameters)
+    mean = decode_sum(total, len(weights), layout, parameters)
     return {
         "name": name,
-        "layout": layout_vector(LAYOUT),
+        "layout": layout_vector(layout),
         **asdict(parameters),
         "model": model.hex(),
         "round": round_,

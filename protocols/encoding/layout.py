@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from protocols.notation import H, require, u8, u16, u32, u64
 
-DTYPES = {"float16": 1, "float32": 2, "float64": 3}
+DTYPES = {"float16": 1, "float32": 2, "float64": 3, "bfloat16": 4}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Layout:
 
 
 def check_layout(layout: Layout) -> None:
-    """Raise V10 for a layout without parameters, or with a name twice in one of its two lists."""
+    """Raise V4 for a dtype that no update has, V10 for no parameters, or a name twice in one of the two lists."""
+    for tensor in layout.tensors:
+        require(tensor.dtype in DTYPES, "V4", f"{tensor.name} holds {tensor.dtype}")
     require(layout.values >= 1, "V10", "no parameter")
     for names in ([tensor.name for tensor in layout.tensors], list(layout.scalars)):
         for name in names:
@@ -44,7 +46,7 @@ def check_layout(layout: Layout) -> None:
 
 
 def layout_digest(layout: Layout) -> bytes:
-    """The 32 bytes that name a layout in a specification. Raises V10."""
+    """The 32 bytes that name a layout in a specification. Raises V4 or V10."""
     check_layout(layout)
     tensors = b"".join(
         name_bytes(tensor.name)

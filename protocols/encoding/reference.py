@@ -4,6 +4,7 @@ import math
 import struct
 from dataclasses import dataclass
 
+from protocols.encoding import bfloat16
 from protocols.encoding.lanes import (
     Ring,
     greatest_quantum,
@@ -203,6 +204,8 @@ def mean_value(lane_sum: int, clients: int, weight: int, parameters: Parameters)
 
 def to_dtype(x: float, dtype: str) -> float:
     """The double rounded to the nearest value of the dtype, ties to even, infinite past the greatest."""
+    if dtype == "bfloat16":
+        return bfloat16.value(bfloat16.nearest(x))
     code = {"float16": "<e", "float32": "<f", "float64": "<d"}[dtype]
     try:
         return float(struct.unpack(code, struct.pack(code, x))[0])

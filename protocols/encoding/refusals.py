@@ -3,14 +3,22 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from protocols.encoding.known_answers import LAYOUT, layout_vector, number, seeded_update, update_vector
+from protocols.encoding.known_answers import (
+    LAYOUT,
+    LAYOUT_BFLOAT16,
+    layout_vector,
+    number,
+    seeded_update,
+    update_vector,
+)
 from protocols.encoding.layout import Layout, TensorSpec
-from protocols.encoding.reference import Parameters, Tensor, Update, digits, lane_count, to_ring_words
+from protocols.encoding.reference import Parameters, Tensor, Update, digits, lane_count, to_dtype, to_ring_words
 from protocols.vector_files import Vector, VectorFile, seed
 
 PARAMETERS = Parameters(cohort=5, bits=16, clip=0.25, greatest_weight=100)
 MODEL = seed("encoding/refused/model")
 UPDATE = seeded_update("encoding/refused", LAYOUT, MODEL, 0.5, 42)
+UPDATE_BFLOAT16 = seeded_update("encoding/refused/bfloat16", LAYOUT_BFLOAT16, MODEL, 0.5, 42)
 CLIENTS = 3
 
 
@@ -19,17 +27,17 @@ def refused() -> VectorFile:
     file = VectorFile(
         "encoding", "refused", "What an encoder or a decoder of sums refuses, by operation, and the rule."
     )
-    file.vectors += updates() + parameters() + layouts() + sums()
+    file.vectors += updates() + updates_of_bfloat16() + parameters() + layouts() + sums()
     return file
 
 
-def encode(rule: str, name: str, update: Update) -> Vector:
+def encode(rule: str, name: str, update: Update, layout: Layout = LAYOUT) -> Vector:
     """An update that is refused."""
     return {
         "name": name,
         "rule": rule,
         "operation": "encode",
-        "layout": layout_vector(LAYOUT),
+        "layout": layout_vector(layout),
         **asdict(PARAMETERS),
         "model": MODEL.hex(),
         "round": 9,
@@ -38,16 +46,16 @@ def encode(rule: str, name: str, update: Update) -> Vector:
     }
 
 
-def with_tensor(index: int, **changes: Any) -> Update:
+def with_tensor(index: int, update: Update = UPDATE, **changes: Any) -> Update:
     """The good update with one tensor changed."""
-    tensors = list(UPDATE.tensors)
+    tensors = list(update.tensors)
     tensors[index] = replace(tensors[index], **changes)
-    return replace(UPDATE, tensors=tuple(tensors))
+    return replace(update, tensors=tuple(tensors))
 
 
-def with_value(index: int, value: float) -> Update:
+def with_value(index: int, value: float, update: Update = UPDATE) -> Update:
     """The good update with another last value in one tensor."""
-    return with_tensor(index, values=(*UPDATE.tensors[index].values[:-1], value))
+    return with_tensor(index, update, values=(*update.tensors[index].values[:-1], value))
 
 
 def updates() -> list[Vector]:
@@ -89,6 +97,22 @@ def updates() -> list[Vector]:
     return vectors + [encode("V6", name, replace(UPDATE, metrics=m)) for name, m in metrics.items()]
 
 
+def updates_of_bfloat16() -> list[Vector]:
+    """V1 and V4, where the layout says bfloat16 or the update does."""
+    update, first = UPDATE_BFLOAT16, UPDATE_BFLOAT16.tensors[0]
+    rounded = tuple(to_dtype(x, "bfloat16") for x in UPDATE.tensors[0].values)
+    whole = tuple(float(i) for i in range(len(first.values)))
+    vectors = [
+        encode("V1", f"{x} in a bfloat16", with_value(i, x, update), LAYOUT_BFLOAT16)
+        for i, x in ((0, float("nan")), (0, float("inf")), (2, float("-inf")))
+    ]
+    vectors += [
+        encode("V4", f"{dtype} for bfloat16", with_tensor(0, update, dtype=dtype, values=values), LAYOUT_BFLOAT16)
+        for dtype, values in (("float32", first.values), ("float16", whole), ("uint16", whole), ("int16", whole))
+    ]
+    return [*vectors, encode("V4", "bfloat16 for float32", with_tensor(0, dtype="bfloat16", values=rounded))]
+
+
 def parameters() -> list[Vector]:
     """V7 and V8: what nobody can encode with."""
     changes: list[tuple[str, dict[str, float]]] = [
@@ -117,7 +141,7 @@ def parameters() -> list[Vector]:
 
 
 def layouts() -> list[Vector]:
-    """V10."""
+    """V10, and V4 for a dtype that no update can have."""
     tensor = LAYOUT.tensors[0]
     named = {
         "no tensor": Layout((), ("weight",)),
@@ -126,9 +150,14 @@ def layouts() -> list[Vector]:
         "a scalar's name twice": Layout((tensor,), ("weight", "loss", "loss")),
         "two weights": Layout((tensor,), ("weight", "weight")),
     }
+    vectors = [("V10", name, layout) for name, layout in named.items()]
+    vectors += [
+        ("V4", f"a layout with {dtype}", Layout((tensor, TensorSpec("x", dtype, (2,))), ("weight",)))
+        for dtype in ("int8", "uint16", "float8_e4m3fn", "complex64")
+    ]
     return [
-        {"name": name, "rule": "V10", "operation": "layout", "layout": layout_vector(layout)}
-        for name, layout in named.items()
+        {"name": name, "rule": rule, "operation": "layout", "layout": layout_vector(layout)}
+        for rule, name, layout in vectors
     ]
 
 

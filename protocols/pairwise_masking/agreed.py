@@ -1,11 +1,13 @@
 """What both sides have agreed on when a message of the round arrives: the arguments of its decoder."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from protocols.encoding.lanes import Ring, ring_of, wire_word_count
 from protocols.encoding.reference import digit_count
-from protocols.wire.reference import GREATEST_OFFER, PAIRWISE_MASKS, SERVER, Agreed, Specification, Type
-from protocols.wire.specification import encode_specification, session_of
+from protocols.wire.bodies import Type
+from protocols.wire.reference import GREATEST_OFFER, PAIRWISE_MASKS, SERVER, Agreed
+from protocols.wire.specification import Specification, encode_specification, session_of
 
 
 def ring_of_round(s: Specification) -> Ring:
@@ -35,59 +37,70 @@ def nothing(s: Specification) -> Agreed:
 
 
 def advertisement(s: Specification, sender: int) -> Agreed:
-    """One pair of keys."""
-    return Agreed(Type.ADVERTISEMENT, PAIRWISE_MASKS, sender, session(s), s.round, exact_count=1)
+    """One entry."""
+    return of_round(s, Type.ADVERTISEMENT, sender, exact_count=1, signed=s.malicious)
 
 
 def roster(s: Specification) -> Agreed:
     """Some of the cohort."""
-    return listed(Type.ROSTER, s, SERVER, at_most=len(s.cohort), ids=s.cohort)
+    return of_round(s, Type.ROSTER, SERVER, greatest_count=len(s.cohort), ids=frozenset(s.cohort), signed=s.malicious)
 
 
-def shares(s: Specification, sender: int, advertised: Iterable[int]) -> Agreed:
-    """A share for each other client of U1."""
-    others = frozenset(advertised) - {sender}
-    return listed(Type.SHARES, s, sender, exactly=len(others), ids=others)
+def shares(s: Specification, sender: int, recipients: Iterable[int]) -> Agreed:
+    """A share for each of the recipients: the sender's holders in U1 but itself."""
+    everyone = frozenset(recipients)
+    return of_round(s, Type.SHARES, sender, exact_count=len(everyone), ids=everyone)
 
 
-def delivery(s: Specification, recipient: int, advertised: Iterable[int]) -> Agreed:
-    """Shares from some other clients of U1."""
-    return listed(Type.DELIVERY, s, SERVER, at_most=len(s.cohort), ids=frozenset(advertised) - {recipient})
+def cut_shares(s: Specification, sender: int) -> Agreed:
+    """A message that ends before its pick secret does: there is no count to compare with, and W8 is what it breaks."""
+    return of_round(s, Type.SHARES, sender)
 
 
-def masked_input(s: Specification, sender: int) -> Agreed:
-    """As many words as the encoding gives, with no bit beyond the last ring word."""
-    count, bits = ring_words_of_round(s), ring_of_round(s).bits
-    return Agreed(
-        Type.INPUT,
-        PAIRWISE_MASKS,
-        sender,
-        session(s),
-        s.round,
-        exact_count=wire_word_count(count, bits),
-        input_bits=count * bits,
-    )
+def delivery(s: Specification, recipient: int, advertised: Iterable[int], greatest_senders: int) -> Agreed:
+    """U2, and shares from some other clients of U1."""
+    U1 = frozenset(advertised)
+    ids = U1 - {recipient}
+    return of_round(s, Type.DELIVERY, SERVER, greatest_count=greatest_senders, ids=ids, members=U1, cohort=s.cohort)
+
+
+def masked_input(s: Specification, sender: int, attested: bool) -> Agreed:
+    """As many words as the encoding gives, and an attestation or none.
+
+    Where there is one, it is looked at before the bits beyond the last ring word: these are left to the caller.
+    """
+    words = wire_word_count(ring_words_of_round(s), ring_of_round(s).bits)
+    bits = None if attested else input_bits(s)
+    return of_round(s, Type.INPUT, sender, exact_count=words, input_bits=bits, attestations=int(attested))
+
+
+def input_bits(s: Specification) -> int:
+    """The bits of an INPUT that may be set."""
+    return ring_words_of_round(s) * ring_of_round(s).bits
 
 
 def survivors(s: Specification) -> Agreed:
-    """Some of the cohort; that they are exactly U2 is rule R9."""
-    return listed(Type.SURVIVORS, s, SERVER, at_most=len(s.cohort), ids=s.cohort)
+    """Some of the cohort; that they are of U2 is rule R9."""
+    return of_round(s, Type.SURVIVORS, SERVER, exact_count=len(s.cohort), cohort=s.cohort)
+
+
+def consent(s: Specification, sender: int) -> Agreed:
+    """One signature."""
+    return of_round(s, Type.CONSENT, sender, exact_count=1)
+
+
+def agreement(s: Specification, survived: Iterable[int], attestations: int) -> Agreed:
+    """Some of U3, as many signatures, and so many attestations."""
+    n, U3 = len(s.cohort), frozenset(survived)
+    return of_round(s, Type.AGREEMENT, SERVER, greatest_count=n, cohort=s.cohort, members=U3, attestations=attestations)
 
 
 def release(s: Specification, sender: int, shared: Iterable[int]) -> Agreed:
-    """A share for each client of U2."""
-    everyone = frozenset(shared)
-    return listed(Type.RELEASE, s, sender, exactly=len(everyone), ids=everyone)
+    """Shares for clients of U2."""
+    U2 = frozenset(shared)
+    return of_round(s, Type.RELEASE, sender, greatest_count=len(U2), ids=U2)
 
 
-def listed(
-    type_: Type,
-    s: Specification,
-    sender: int,
-    *,
-    ids: Iterable[int],
-    exactly: int | None = None,
-    at_most: int | None = None,
-) -> Agreed:
-    """A list of the clients `ids`: of all of them (`exactly`) or of some (`at_most`)."""
-    return Agreed(type_, PAIRWISE_MASKS, sender, session(s), s.round, exactly, at_most, frozenset(ids))
+def of_round(s: Specification, type_: Type, sender: int, **rest: Any) -> Agreed:
+    """A message of the round's session."""
+    return Agreed(type_, PAIRWISE_MASKS, sender, session(s), s.round, **rest)

@@ -1,4 +1,4 @@
-"""Key derivation, key agreement, sealed shares: everything with a label.
+"""Key derivation, key agreement, sealed shares: everything with a label but signatures.
 
 `S` is the session and `P` the digest of the ROSTER message, 32 bytes each, as in the text.
 """
@@ -31,6 +31,16 @@ def self_mask_seed(round_secret: bytes, S: bytes) -> bytes:
     return KDF(round_secret, "self-mask-seed", S)
 
 
+def pick_secret(round_secret: bytes, S: bytes) -> bytes:
+    """r, what the client's picks follow from."""
+    return KDF(round_secret, "pick-secret", S)
+
+
+def sample_key(round_secret: bytes, S: bytes) -> bytes:
+    """What the client draws the consents with that it verifies."""
+    return KDF(round_secret, "consent-sample", S)
+
+
 def public_key(private_key: bytes) -> bytes:
     """The X25519 public key, 32 bytes."""
     return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
@@ -44,9 +54,13 @@ def shared_secret(private_key: bytes, peer: bytes) -> bytes:
         raise RuleBroken("K1", f"low order: {peer.hex()}") from error
 
 
-def check_public_key(key: bytes) -> None:
-    """Raise K2 for a coordinate that is not canonical, then K1 for a point of low order."""
+def check_canonical(key: bytes) -> None:
+    """Raise K2 for a coordinate that is not canonical."""
     require(int.from_bytes(key, "little") < FIELD, "K2", f"not canonical: {key.hex()}")
+
+
+def check_order(key: bytes) -> None:
+    """Raise K1 for a point of low order."""
     # A private key is a multiple of the cofactor: any one takes exactly the points of low order to zero.
     shared_secret(H(b"any private key"), key)
 
@@ -70,6 +84,11 @@ def self_mask_key(seed: bytes, S: bytes, client: int) -> bytes:
 def commitment(S: bytes, client: int, seed: bytes) -> bytes:
     """What SHARES says of the self-mask seed."""
     return H(b"securefed/1/self-mask-commitment\x00" + S + u32(client) + seed)
+
+
+def promise(S: bytes, client: int, pick_secret: bytes) -> bytes:
+    """What an entry says of the client's picks."""
+    return H(b"securefed/1/picks\x00" + S + u32(client) + pick_secret)
 
 
 def seal(key: bytes, shares: bytes, shares_header: bytes, recipient: int) -> bytes:

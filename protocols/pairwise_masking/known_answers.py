@@ -1,9 +1,10 @@
 """The good vectors of single steps: everything with a label, and streams."""
 
 from protocols.notation import KDF, SEGMENT, H, stream
-from protocols.pairwise_masking import keys, shamir
+from protocols.pairwise_masking import keys, shamir, signatures
 from protocols.vector_files import Vector, VectorFile, seed, seeded_bytes
-from protocols.wire.reference import PAIRWISE_MASKS, Type, header
+from protocols.wire.bodies import Entry, Type
+from protocols.wire.reference import PAIRWISE_MASKS, header
 
 S, P = seed("session"), seed("roster digest")
 NAME = "pairwise_masking"
@@ -21,7 +22,11 @@ def derivations() -> VectorFile:
     one, other = 3, 200
     secrets = {client: seed(f"round secret/{client}") for client in (one, other)}
     for client, round_secret in secrets.items():
-        file.vectors += [client_keys(client, round_secret), *polynomials(client, round_secret)]
+        file.vectors += [
+            client_keys(client, round_secret),
+            *polynomials(client, round_secret),
+            *signed(client, round_secret),
+        ]
     for sender, recipient in ((one, other), (other, one)):
         file.vectors += pair(sender, recipient, secrets)
     return file
@@ -38,6 +43,7 @@ def client_keys(client: int, round_secret: bytes) -> Vector:
     channel = keys.channel_private_key(round_secret, S)
     mask = keys.mask_private_key(round_secret, S)
     seed_ = keys.self_mask_seed(round_secret, S)
+    pick = keys.pick_secret(round_secret, S)
     return as_vector(
         "client keys",
         client=client,
@@ -50,7 +56,48 @@ def client_keys(client: int, round_secret: bytes) -> Vector:
         self_mask_seed=seed_,
         self_mask_key=keys.self_mask_key(seed_, S, client),
         commitment=keys.commitment(S, client, seed_),
+        pick_secret=pick,
+        promise=keys.promise(S, client, pick),
+        sample_key=keys.sample_key(round_secret, S),
     )
+
+
+def signed(client: int, round_secret: bytes) -> list[Vector]:
+    """What one client signs, under its identity key."""
+    private = seed(f"identity key/{client}")
+    entry = Entry(
+        keys.public_key(keys.channel_private_key(round_secret, S)),
+        keys.public_key(keys.mask_private_key(round_secret, S)),
+        keys.promise(S, client, keys.pick_secret(round_secret, S)),
+    )
+    who: dict[str, bytes | str | int] = {
+        "session": S,
+        "identity_key": private,
+        "identity": signatures.identity(private),
+    }
+    advertised = signatures.advertisement_digest(S, client, entry)
+    # Sets as they travel: of a cohort of 12, U2 without the last two and U3 without the first of those.
+    U2, U3 = bytes.fromhex("ff03"), bytes.fromhex("fe03")
+    consented = signatures.consent_digest(S, P, U2, U3)
+    return [
+        as_vector(
+            "advertisement signature",
+            **who,
+            client=client,
+            entry=entry.unsigned,
+            digest=advertised,
+            output=signatures.sign(private, advertised),
+        ),
+        as_vector(
+            "consent signature",
+            **who,
+            roster_digest=P,
+            shared=U2,
+            survived=U3,
+            digest=consented,
+            output=signatures.sign(private, consented),
+        ),
+    ]
 
 
 def polynomials(client: int, round_secret: bytes) -> list[Vector]:

@@ -1,15 +1,32 @@
 """A round with everything that is in it, from the layout to each client's update, all from one name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocols.encoding.known_answers import layout_vector, seeded_update, tensors_vector, update_vector
 from protocols.encoding.layout import Layout, TensorSpec, layout_digest
 from protocols.encoding.reference import Parameters, Update, decode_sum, encode_update
-from protocols.pairwise_masking.reference import Round, run_round
+from protocols.pairwise_masking.reference import Client, Policy, Round, identity, run_round
 from protocols.vector_files import Vector, seed, seeded_integer
-from protocols.wire.reference import Specification, encode_specification
+from protocols.wire.reference import MALICIOUS, SEMI_HONEST, Adversary, Specification, encode_specification
+
+COMMON = Adversary(SEMI_HONEST, security=40, correctness=20, corrupt=200, dropouts=400)
+"""For 2 … 6 clients, the graph is complete."""
+COMMON_MALICIOUS = replace(COMMON, server=MALICIOUS, dropouts=250)
+SPARSE = Adversary(SEMI_HONEST, security=1, correctness=1, corrupt=100, dropouts=150)
+"""Too little for anything but a small sparse graph: 18 clients have L = 10, k = κ = 6, t = 3."""
+SPARSE_MALICIOUS = Adversary(MALICIOUS, security=1, correctness=1, corrupt=1, dropouts=0)
+"""9 clients have L = 6, k = κ = 4, t = τ = 3, q = 9, θ = 6: more than nobody may drop out, with luck."""
+SAMPLED = Adversary(MALICIOUS, security=3, correctness=1, corrupt=1, dropouts=50)
+"""20 clients have L = 11, k = κ = 6, t = 4, τ = 5, q = 10, θ = 9."""
+FEWER_MASKS = Adversary(SEMI_HONEST, security=2, correctness=4, corrupt=100, dropouts=150)
+"""25 clients have L = 13, k = 8, t = 4, κ = 7."""
+FEWER_MASKS_MALICIOUS = Adversary(MALICIOUS, security=1, correctness=1, corrupt=50, dropouts=150)
+"""22 clients have L = 13, k = 10, t = 7, κ = 8, τ = 5, q = 22, θ = 13."""
 
 LAYOUT = Layout((TensorSpec("lora_A", "float32", (2, 2)), TensorSpec("lora_B", "float64", (3,))), ("weight", "loss"))
+
+
+ANY = Policy()
 
 
 @dataclass(frozen=True)
@@ -18,7 +35,7 @@ class Scenario:
 
     name: str
     cohort: tuple[int, ...]
-    threshold: int
+    adversary: Adversary = COMMON
     bits: int = 16
     clip: float = 0.5
     greatest_weight: int = 100
@@ -40,7 +57,7 @@ class Scenario:
         return Specification(
             nonce=seed(f"{self.name}/nonce"),
             round=self.round,
-            threshold=self.threshold,
+            adversary=self.adversary,
             model=self.model,
             layout=layout_digest(LAYOUT),
             values=LAYOUT.values,
@@ -54,6 +71,21 @@ class Scenario:
     def round_secret(self, client: int) -> bytes:
         """ρ of one client."""
         return seed(f"{self.name}/round secret/{client}")
+
+    def identity_key(self, client: int) -> bytes:
+        """The client's private Ed25519 key."""
+        return seed(f"{self.name}/identity key/{client}")
+
+    @property
+    def identities(self) -> dict[int, bytes]:
+        """The identity roster: empty under a semi-honest server."""
+        malicious = self.adversary.server == MALICIOUS
+        return {client: identity(self.identity_key(client)) for client in self.cohort if malicious}
+
+    def client(self, client: int, policy: Policy = ANY, last_input: int | None = None) -> Client:
+        """One client of the round."""
+        key = self.identity_key(client) if self.identities else None
+        return Client(client, self.round_secret(client), key, self.identities, policy, LAYOUT, last_input)
 
     def rounding_key(self, client: int) -> bytes:
         """The client's key for the rounding."""
@@ -73,20 +105,27 @@ class Scenario:
         """The round among honest parties."""
         secrets = {client: self.round_secret(client) for client in self.cohort}
         inputs = {client: self.ring_words(client) for client in self.cohort}
-        return run_round(self.specification, secrets, inputs, dropouts)
+        keys = {client: self.identity_key(client) for client in self.identities}
+        return run_round(self.specification, secrets, inputs, dropouts, keys)
 
     def context_vector(self) -> Vector:
         """What all parties know before the round."""
         return {
             "layout": layout_vector(LAYOUT),
             "specification": encode_specification(self.specification).hex(),
+            "identities": self.identities_vector(),
         }
+
+    def identities_vector(self) -> list[Vector]:
+        """The identity roster."""
+        return [{"id": client, "key": key.hex()} for client, key in self.identities.items()]
 
     def client_vector(self, client: int) -> Vector:
         """What one client knows before the round."""
         return {
             "id": client,
             "round_secret": self.round_secret(client).hex(),
+            "identity_key": self.identity_key(client).hex() if self.identities else None,
             "rounding_key": self.rounding_key(client).hex(),
             "update": update_vector(self.update(client)),
             "ring_words": self.ring_words(client),
@@ -95,5 +134,5 @@ class Scenario:
     def mean_vector(self, result: Round) -> Vector:
         """The weighted mean that the round's sum decodes to."""
         assert result.sum is not None
-        mean = decode_sum(result.sum, len(result.answered[2]), LAYOUT, self.parameters)
+        mean = decode_sum(result.sum, len(result.answered[3]), LAYOUT, self.parameters)
         return {"tensors": tensors_vector(mean.tensors), "weight": mean.weight, "metrics": mean.metrics}

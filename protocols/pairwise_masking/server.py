@@ -1,113 +1,82 @@
-"""The server: one function a stage on what it accepted, and the bookkeeping of who may answer what when."""
+"""The server: its messages, what it refuses in an answer, and the bookkeeping of who may answer what when."""
 
 from dataclasses import dataclass, field
 
-from protocols.encoding.lanes import unpack
 from protocols.notation import H, RuleBroken, require
-from protocols.pairwise_masking import agreed, keys, shamir
-from protocols.wire.reference import (
-    PAIRWISE_MASKS,
-    SERVER,
+from protocols.pairwise_masking import agreed, graph, keys, shamir, signatures
+from protocols.pairwise_masking.signatures import Identities
+from protocols.pairwise_masking.unmask import unmask
+from protocols.wire.bodies import (
     Advertisement,
-    Agreed,
+    Agreement,
     Body,
+    Consent,
     Delivery,
+    Entry,
     Input,
     Offer,
     Release,
     Roster,
+    Sender,
     Shares,
-    Specification,
     Survivors,
+)
+from protocols.wire.reference import (
+    HEADER,
+    PAIRWISE_MASKS,
+    PICK_SECRET_BYTES,
+    SERVER,
+    Agreed,
+    check_input_bits,
     decode,
     encode,
+    encode_set,
 )
+from protocols.wire.specification import Specification, least_survivors
+
+LAST_STAGE = 5
 
 
 class RoundAborted(Exception):
-    """A stage ended with fewer answers than the threshold."""
+    """A stage ended with fewer answers than must survive."""
 
     def __init__(self, stage: int) -> None:
-        super().__init__(f"fewer than the threshold answered stage {stage}")
+        super().__init__(f"too few answered stage {stage}")
         self.stage = stage
 
 
 def from_server(body: Body, s: Specification) -> bytes:
     """A message of the server."""
-    return encode(body, PAIRWISE_MASKS, agreed.session(s), s.round, SERVER)
+    return encode(body, PAIRWISE_MASKS, agreed.session(s), s.round, SERVER, s.cohort)
 
 
-def roster_message(s: Specification, advertised: dict[int, Advertisement]) -> bytes:
+def roster_message(s: Specification, advertised: dict[int, Entry]) -> bytes:
     """ROSTER, the same bytes to all of U1."""
     return from_server(Roster(dict(sorted(advertised.items()))), s)
 
 
 def delivery_message(s: Specification, shared: dict[int, Shares], recipient: int) -> bytes:
     """DELIVERY to one client of U2."""
-    sealed = {i: shared[i].sealed[recipient] for i in sorted(shared) if i != recipient}
-    return from_server(Delivery(sealed), s)
+    senders = {
+        i: Sender(shares.pick_secret, shares.sealed[recipient])
+        for i, shares in sorted(shared.items())
+        if recipient in shares.sealed
+    }
+    return from_server(Delivery(tuple(sorted(shared)), senders), s)
 
 
-def survivors_message(s: Specification, shared: dict[int, Shares], inputs: dict[int, Input]) -> bytes:
+def survivors_message(s: Specification, inputs: dict[int, Input]) -> bytes:
     """SURVIVORS, the same bytes to all of U3."""
-    return from_server(Survivors({i: i in inputs for i in sorted(shared)}), s)
+    return from_server(Survivors(tuple(sorted(inputs))), s)
 
 
-def check_advertisement(new: Advertisement, accepted: dict[int, Advertisement]) -> None:
-    """Raise K1, K2 or K4 for keys that may not enter the roster."""
-    known = [key for both in accepted.values() for key in (both.channel_key, both.mask_key)]
-    for key in (new.channel_key, new.mask_key):
-        keys.check_public_key(key)
-        require(key not in known, "K4", f"a key occurs twice: {key.hex()}")
-        known.append(key)
-
-
-def unmask(
-    s: Specification,
-    advertised: dict[int, Advertisement],
-    shared: dict[int, Shares],
-    inputs: dict[int, Input],
-    released: dict[int, Release],
-) -> list[int]:
-    """The sum of the inputs of U3, in ring words. Raises S5, S6.
-
-    Pre-condition: the arguments are U1 … U4 with the messages that were accepted, t of each at least.
-    """
-    session, P = agreed.session(s), H(roster_message(s, advertised))
-    count, bits = agreed.ring_words_of_round(s), agreed.ring_of_round(s).bits
-    total = [0] * count
-    for masked in inputs.values():
-        keys.add(total, +1, unpack(masked.words, count, bits))
-    for i in sorted(shared):
-        shares = [(j, released[j].shares[i]) for j in sorted(released)]
-        secret = shamir.combine(shares, s.threshold)
-        if i in inputs:
-            seed = self_mask_seed(secret, session, i, shared[i].commitment)
-            keys.add(total, -1, keys.mask(keys.self_mask_key(seed, session, i), count, bits))
-        else:
-            private = mask_private_key(secret, advertised[i].mask_key)
-            for j in inputs:
-                key = keys.pairwise_mask_key(private, advertised[j].mask_key, session, P, i, j)
-                # j's input holds the stream with a plus where i > j: take it off with the other sign.
-                keys.add(total, -1 if i > j else +1, keys.mask(key, count, bits))
-    return [word % 2**bits for word in total]
-
-
-def self_mask_seed(secret: int, session: bytes, client: int, commitment: bytes) -> bytes:
-    """The combined seed of a survivor's self mask. Raises S5."""
-    require(secret < 2**256, "S5", f"the seed of client {client} is not below 2^256")
-    seed = secret.to_bytes(32, "big")
-    fits = keys.commitment(session, client, seed) == commitment
-    require(fits, "S5", f"the seed of client {client} does not fit its commitment")
-    return seed
-
-
-def mask_private_key(secret: int, advertised: bytes) -> bytes:
-    """The combined mask key of a dropout. Raises S6."""
-    require(secret < 2**256, "S6", "the mask key is not below 2^256")
-    private = secret.to_bytes(32, "big")
-    require(keys.public_key(private) == advertised, "S6", f"not the key behind {advertised.hex()}")
-    return private
+def agreement_message(
+    s: Specification, consents: dict[int, Consent], inputs: dict[int, Input], shared: dict[int, Shares], recipient: int
+) -> bytes:
+    """AGREEMENT to one client of U4; in a complete graph the same bytes to all."""
+    signatures = {i: consent.signature for i, consent in sorted(consents.items())}
+    senders = [i for i in sorted(inputs) if recipient in shared[i].sealed and graph.attested(s)]
+    return from_server(Agreement(signatures, tuple(inputs[i].attestation for i in senders)), s)
 
 
 @dataclass
@@ -115,26 +84,41 @@ class Server:
     """The server's side of a round: `requests`, `receive` for each answer, `advance`, until `sum` is there."""
 
     specification: Specification
-    stage: int = 1  # 1 … 4; 5 once the sum is there
-    advertised: dict[int, Advertisement] = field(default_factory=dict)  # U1
+    identities: Identities = field(default_factory=dict)  # the identity roster; empty under a semi-honest server
+    stage: int = 1  # 1 … 5 (4 only under a malicious server); 6 once the sum is there
+    advertised: dict[int, Entry] = field(default_factory=dict)  # U1
     shared: dict[int, Shares] = field(default_factory=dict)  # U2
     inputs: dict[int, Input] = field(default_factory=dict)  # U3
-    released: dict[int, Release] = field(default_factory=dict)  # U4
+    consents: dict[int, Consent] = field(default_factory=dict)  # U4
+    released: dict[int, Release] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
     aborted: bool = False
     sum: list[int] | None = None
+    wrong: frozenset[int] = frozenset()  # who sent wrong shares (S7)
+
+    def __post_init__(self) -> None:
+        """Raises K6 and K7: errors of the configuration, before the round."""
+        if self.specification.malicious:
+            signatures.check_identities(self.identities)
+            signatures.check_known(self.specification.cohort, self.identities)
 
     @property
     def asked(self) -> set[int]:
         """Who is asked in this stage: all who answered the last one."""
-        earlier = (self.specification.cohort, self.advertised, self.shared, self.inputs, ())
+        before_release = self.consents if self.specification.malicious else self.inputs
+        earlier = (self.specification.cohort, self.advertised, self.shared, self.inputs, before_release, ())
         return set(earlier[self.stage - 1])
 
     @property
     def answered(self) -> set[int]:
         """Who has answered in this stage."""
-        now = (self.advertised, self.shared, self.inputs, self.released, ())
+        now = (self.advertised, self.shared, self.inputs, self.consents, self.released, ())
         return set(now[self.stage - 1])
+
+    @property
+    def roster_digest(self) -> bytes:
+        """P."""
+        return H(roster_message(self.specification, self.advertised))
 
     def requests(self) -> dict[int, bytes]:
         """The message for each client that is asked in this stage."""
@@ -150,8 +134,10 @@ class Server:
                 return roster_message(s, self.advertised)
             case 3:
                 return delivery_message(s, self.shared, client)
+            case 5 if s.malicious:
+                return agreement_message(s, self.consents, self.inputs, self.shared, client)
             case _:
-                return survivors_message(s, self.shared, self.inputs)
+                return survivors_message(s, self.inputs)
 
     def receive(self, client: int, reply: bytes) -> None:
         """Accept a client's answer, or raise the rule that it breaks: the client then counts as dropped."""
@@ -165,41 +151,85 @@ class Server:
             self.refused.add(client)
             raise
 
-    def expected(self, client: int) -> Agreed:
+    def expected(self, client: int, reply: bytes) -> Agreed:
         """What is agreed on the answer of this client in this stage."""
         s = self.specification
         match self.stage:
             case 1:
                 return agreed.advertisement(s, client)
             case 2:
-                return agreed.shares(s, client, self.advertised)
+                # Whom the client shares with follows from its pick secret, which the answer itself brings.
+                pick_secret = reply[HEADER.size : HEADER.size + PICK_SECRET_BYTES]
+                if len(pick_secret) < PICK_SECRET_BYTES and not graph.parameters(s).complete:
+                    return agreed.cut_shares(s, client)
+                holders = graph.holders(s, client, pick_secret) & frozenset(self.advertised)
+                return agreed.shares(s, client, holders - {client})
             case 3:
-                return agreed.masked_input(s, client)
+                return agreed.masked_input(s, client, graph.attested(s))
+            case 4:
+                return agreed.consent(s, client)
             case _:
                 return agreed.release(s, client, self.shared)
 
     def accept(self, client: int, reply: bytes) -> None:
         """Read the answer that this stage expects and keep it."""
-        match decode(reply, self.expected(client)):
-            case Advertisement() as advertisement:
-                check_advertisement(advertisement, self.advertised)
-                self.advertised[client] = advertisement
+        match decode(reply, self.expected(client, reply)):
+            case Advertisement(entry):
+                self.check_entry(client, entry)
+                self.advertised[client] = entry
             case Shares() as shares:
+                promised = keys.promise(agreed.session(self.specification), client, shares.pick_secret)
+                require(promised == self.advertised[client].promise, "G1", f"not what client {client} promised")
                 self.shared[client] = shares
             case Input() as masked:
+                self.check_input(client, masked)
                 self.inputs[client] = masked
+            case Consent() as consent:
+                signatures.verify(self.identities[client], self.consent_digest(), consent.signature, "C1")
+                self.consents[client] = consent
             case Release() as release:
                 for share in release.shares.values():
                     shamir.check_share(share)
                 self.released[client] = release
 
+    def check_entry(self, client: int, entry: Entry) -> None:
+        """Raise K2, K1, K4 or K5 for an entry that may not enter the roster."""
+        both = (entry.channel_key, entry.mask_key)
+        known = [key for e in self.advertised.values() for key in (e.channel_key, e.mask_key)]
+        for key in both:
+            keys.check_canonical(key)
+        for key in both:
+            keys.check_order(key)
+        for key in both:
+            require(key not in known, "K4", f"a key occurs twice: {key.hex()}")
+            known.append(key)
+        if self.specification.malicious:
+            digest = signatures.advertisement_digest(agreed.session(self.specification), client, entry)
+            signatures.verify(self.identities[client], digest, entry.signature, "K5")
+
+    def check_input(self, client: int, masked: Input) -> None:
+        """Raise G4 for an attestation that is not the client's for U2, then W13."""
+        s = self.specification
+        if graph.attested(s):
+            digest = signatures.input_digest(agreed.session(s), self.roster_digest, encode_set(self.shared, s.cohort))
+            signatures.verify(self.identities[client], digest, masked.attestation, "G4")
+        check_input_bits(masked.words, agreed.input_bits(s))
+
+    def consent_digest(self) -> bytes:
+        """What all of U3 are asked to sign."""
+        s = self.specification
+        sets = [encode_set(sorted(members), s.cohort) for members in (self.shared, self.inputs)]
+        return signatures.consent_digest(agreed.session(s), self.roster_digest, *sets)
+
     def advance(self) -> None:
-        """The stage is over. Raises `RoundAborted`, and S5 or S6 at the end: the round is then aborted."""
+        """The stage is over. Raises `RoundAborted`, and S3, S5 or S6 at the end: the round is then aborted."""
         require(not self.aborted, "R5", "the round is aborted")
+        s = self.specification
         self.aborted = True  # until the stage has ended well
-        if len(self.answered) < self.specification.threshold:
+        if len(self.answered) < least_survivors(len(s.cohort), s.adversary):
             raise RoundAborted(self.stage)
-        if self.stage == 4:
-            self.sum = unmask(self.specification, self.advertised, self.shared, self.inputs, self.released)
+        if self.stage == LAST_STAGE:
+            unmasked = unmask(s, self.roster_digest, self.advertised, self.shared, self.inputs, self.released)
+            self.sum, self.wrong = unmasked.sum, unmasked.wrong
         self.aborted = False
-        self.stage += 1
+        self.stage += 1 if self.stage != 3 or s.malicious else 2

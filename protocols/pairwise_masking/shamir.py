@@ -28,16 +28,21 @@ def combine(shares: list[tuple[int, int]], threshold: int) -> int:
     require(len(shares) >= threshold, "S3", f"{len(shares)} shares of {threshold}")
     for _, value in shares:
         check_share(value)
-    chosen = shares[:threshold]
-    return sum(value * lagrange([i for i, _ in chosen], index) for index, value in chosen) % P
+    return value_at(shares[:threshold], 0)
 
 
-def lagrange(indices: list[int], index: int) -> int:
-    """The factor of this index's share in f(0): Π other / (other − index) modulo p."""
+def value_at(points: list[tuple[int, int]], x: int) -> int:
+    """f(x) for the polynomial of least degree through the points. Pre-condition: their indices differ."""
+    indices = [index for index, _ in points]
+    return sum(value * lagrange(indices, index, x) for index, value in points) % P
+
+
+def lagrange(indices: list[int], index: int, x: int = 0) -> int:
+    """The factor of this index's share in f(x): Π (other − x) / (other − index) modulo p."""
     factor = 1
     for other in indices:
         if other != index:
-            factor = factor * other * pow(other - index, -1, P) % P
+            factor = factor * (other - x) * pow(other - index, -1, P) % P
     return factor
 
 

@@ -1,123 +1,49 @@
 """The good vectors of the wire format: every type of message, and specifications at their bounds."""
 
 from dataclasses import asdict, replace
+from typing import Any
 
-from protocols.vector_files import Vector, VectorFile, seed, seeded_bytes, seeded_integer
-from protocols.wire.reference import (
-    GREATEST_OFFER,
-    PAIRWISE_MASKS,
-    PLAIN_INTEGERS,
-    SERVER,
-    SHARE_BYTES,
+from protocols.vector_files import Vector, VectorFile
+from protocols.wire.bodies import (
     Advertisement,
-    Agreed,
+    Agreement,
     Body,
+    Consent,
     Delivery,
+    Entry,
     Input,
     Offer,
     Release,
     Roster,
     Shares,
-    Specification,
     Survivors,
-    Type,
-    encode,
+)
+from protocols.wire.reference import PLAIN_INTEGERS, SHARE_BYTES, Agreed, encode, type_of
+from protocols.wire.samples import (
+    ADVERTISEMENT,
+    AGREEMENT,
+    COHORT,
+    INPUT,
+    ROSTER,
+    SAMPLES,
+    SESSION,
+    SHARES,
+    SPECIFICATION,
+    WIRE_WORDS,
+    agreed_on,
+)
+from protocols.wire.specification import (
+    MALICIOUS,
+    SEMI_HONEST,
+    Adversary,
+    Specification,
+    check_adversary,
+    corrupt_clients,
+    dropouts,
     encode_specification,
+    least_survivors,
     session_of,
-    type_of,
 )
-
-COHORT = (1, 2, 7, 1000, 2**32 - 1)
-CLIENT = 7
-SPECIFICATION = Specification(
-    nonce=seed("wire/nonce"),
-    round=12,
-    threshold=4,
-    model=seed("wire/model"),
-    layout=seed("wire/layout"),
-    values=7,
-    scalars=2,
-    greatest_weight=500,
-    bits=16,
-    clip=0.25,
-    cohort=COHORT,
-)
-SESSION = session_of(encode_specification(SPECIFICATION))
-OTHERS = tuple(client for client in COHORT if client != CLIENT)
-# 7 values and 2 scalars of 5 digits: 17 lanes of 19 bits, 3 in each of 6 words of 57 bits.
-RING_WORDS, RING_BITS = 6, 57
-WIRE_WORDS = 6
-
-
-def share_of(client: int) -> int:
-    """Some share below p, of 257 bits for one client."""
-    return 2**256 + 296 if client == COHORT[0] else seeded_integer(f"wire/share/{client}", 2**200)
-
-
-ADVERTISEMENT = Advertisement(seed("wire/channel"), seed("wire/mask"))
-ROSTER = Roster({i: Advertisement(seed(f"wire/channel/{i}"), seed(f"wire/mask/{i}")) for i in COHORT})
-SHARES = Shares(seed("wire/commitment"), {i: seeded_bytes(f"wire/sealed/{i}", 82) for i in OTHERS})
-DELIVERY = Delivery({i: seeded_bytes(f"wire/delivered/{i}", 82) for i in OTHERS[1:]})
-INPUT = Input(
-    [seeded_integer(f"wire/word/{i}", 2**64) for i in range(5)]
-    + [seeded_integer("wire/word/5", 2 ** (RING_WORDS * RING_BITS - 5 * 64))]
-)
-SURVIVORS = Survivors({i: i != 1000 for i in COHORT})
-RELEASE = Release({i: share_of(i) for i in COHORT})
-
-OFFER = Offer(SPECIFICATION)
-SAMPLES: tuple[Body, ...] = (OFFER, ADVERTISEMENT, ROSTER, SHARES, DELIVERY, INPUT, SURVIVORS, RELEASE)
-"""One of each type, in the order of the types."""
-
-
-def agreed_on(body: Body) -> Agreed:
-    """What a decoder of that sample is given."""
-    match body:
-        case Offer():
-            return Agreed(Type.OFFER, PAIRWISE_MASKS, SERVER, greatest_count=GREATEST_OFFER)
-        case Advertisement():
-            return of_session(body, CLIENT, exact_count=1)
-        case Roster():
-            return of_session(body, SERVER, greatest_count=len(COHORT), ids=frozenset(COHORT))
-        case Shares():
-            return of_session(body, CLIENT, exact_count=len(OTHERS), ids=frozenset(OTHERS))
-        case Delivery():
-            return of_session(body, SERVER, greatest_count=len(COHORT), ids=frozenset(OTHERS))
-        case Input():
-            return of_session(body, CLIENT, exact_count=WIRE_WORDS, input_bits=RING_WORDS * RING_BITS)
-        case Survivors():
-            return of_session(body, SERVER, greatest_count=len(COHORT), ids=frozenset(COHORT))
-        case Release():
-            return of_session(body, CLIENT, exact_count=len(COHORT), ids=frozenset(COHORT))
-
-
-def of_session(
-    body: Body,
-    sender: int,
-    *,
-    exact_count: int | None = None,
-    greatest_count: int | None = None,
-    ids: frozenset[int] | None = None,
-    input_bits: int | None = None,
-) -> Agreed:
-    """What is agreed within the sample session."""
-    round_ = SPECIFICATION.round
-    return Agreed(
-        type_of(body),
-        PAIRWISE_MASKS,
-        sender,
-        SESSION,
-        round_,
-        exact_count,
-        greatest_count,
-        ids,
-        input_bits,
-    )
-
-
-def message_of(body: Body) -> bytes:
-    """A sample as its sender would send it."""
-    return encode(body, PAIRWISE_MASKS, SESSION, SPECIFICATION.round, agreed_on(body).sender)
 
 
 def agreed_vector(agreed: Agreed) -> Vector:
@@ -126,6 +52,8 @@ def agreed_vector(agreed: Agreed) -> Vector:
         "type": agreed.type,
         "session": agreed.session and agreed.session.hex(),
         "ids": None if agreed.ids is None else sorted(agreed.ids),
+        "cohort": None if agreed.cohort is None else list(agreed.cohort),
+        "members": None if agreed.members is None else sorted(agreed.members),
     }
 
 
@@ -135,27 +63,44 @@ def specification_vector(s: Specification) -> Vector:
     return asdict(s) | digests | {"cohort": list(s.cohort)}
 
 
+def entry_vector(entry: Entry) -> Vector:
+    """An entry; without a signature it is null."""
+    return {
+        "channel_key": entry.channel_key.hex(),
+        "mask_key": entry.mask_key.hex(),
+        "promise": entry.promise.hex(),
+        "signature": entry.signature.hex() or None,
+    }
+
+
 def body_vector(body: Body) -> Vector:
     """The fields of a body in JSON's types; lists run in the order of the ids."""
     match body:
         case Offer(specification):
             return {"specification": specification_vector(specification)}
-        case Advertisement(channel_key, mask_key):
-            return {"channel_key": channel_key.hex(), "mask_key": mask_key.hex()}
-        case Roster(keys):
+        case Advertisement(entry):
+            return entry_vector(entry)
+        case Roster(entries):
+            return {"ids": list(entries), "entries": [entry_vector(entry) for entry in entries.values()]}
+        case Shares(pick_secret, commitment, sealed):
+            fields = {"pick_secret": pick_secret.hex(), "commitment": commitment.hex(), "ids": list(sealed)}
+            return fields | {"sealed": [both.hex() for both in sealed.values()]}
+        case Delivery(shared, senders):
             return {
-                "ids": list(keys),
-                "channel_keys": [both.channel_key.hex() for both in keys.values()],
-                "mask_keys": [both.mask_key.hex() for both in keys.values()],
+                "shared": list(shared),
+                "ids": list(senders),
+                "pick_secrets": [sender.pick_secret.hex() for sender in senders.values()],
+                "sealed": [sender.sealed.hex() for sender in senders.values()],
             }
-        case Shares(commitment, sealed):
-            return {"commitment": commitment.hex()} | body_vector(Delivery(sealed))
-        case Delivery(sealed):
-            return {"ids": list(sealed), "sealed": [both.hex() for both in sealed.values()]}
-        case Input(words):
-            return {"words": words}
+        case Input(words, attestation):
+            return {"attestation": attestation.hex() or None, "words": words}
         case Survivors(survived):
-            return {"ids": list(survived), "survived": list(survived.values())}
+            return {"survived": list(survived)}
+        case Consent(signature):
+            return {"signature": signature.hex()}
+        case Agreement(signatures, attestations):
+            both = {"signatures": list(signatures.values()), "attestations": list(attestations)}
+            return {"signers": list(signatures)} | {name: [one.hex() for one in ones] for name, ones in both.items()}
         case Release(shares):
             values = [share.to_bytes(SHARE_BYTES, "big").hex() for share in shares.values()]
             return {"ids": list(shares), "shares": values}
@@ -172,48 +117,85 @@ def message_vector(name: str, message: bytes, agreed: Agreed, body: Body) -> Vec
 
 
 def messages() -> VectorFile:
-    """One message of each type, empty lists, and another suite."""
+    """One message of each type, empty lists and sets, entries without signatures, and another suite."""
     file = VectorFile("wire", "messages", "Messages with what was agreed before, and the fields they decode to.")
+
+    def add(name: str, body: Body, **changes: Any) -> None:
+        agreed = replace(agreed_on(body), **changes)
+        message = encode(body, agreed.suite, SESSION, SPECIFICATION.round, agreed.sender, agreed.cohort or ())
+        file.vectors.append(message_vector(name, message, agreed, body))
+
     for body in SAMPLES:
-        agreed = agreed_on(body)
-        file.vectors.append(message_vector(type_of(body).name.lower(), message_of(body), agreed, body))
-    empty = Delivery({})
-    file.vectors.append(message_vector("delivery of nothing", message_of(empty), agreed_on(empty), empty))
+        add(type_of(body).name.lower(), body)
+    add("advertisement without a signature", Advertisement(unsigned(ADVERTISEMENT.entry)), signed=False)
+    add("roster without signatures", Roster({i: unsigned(e) for i, e in ROSTER.entries.items()}), signed=False)
+    add("shares for nobody", replace(SHARES, sealed={}), exact_count=0)
+    add("delivery of nothing", Delivery((), {}))
+    add("delivery of a whole cohort of 8", Delivery(COHORT[:8], {}), cohort=COHORT[:8])
+    add("survivors: nobody", Survivors(()))
+    add("survivors: all", Survivors(COHORT))
+    add("survivors: all of a cohort of 16", Survivors(SIXTEEN), cohort=SIXTEEN, exact_count=16)
+    add("survivors: the last alone", Survivors(COHORT[-1:]))
+    add("agreement of nobody", Agreement({}), attestations=0)
+    add("agreement without attestations", replace(AGREEMENT, attestations=()), attestations=0)
+    add("agreement of nobody, with attestations", replace(AGREEMENT, signatures={}))
+    add("release of nothing", Release({}))
     full = Input([2**64 - 1] * WIRE_WORDS)
-    agreed = replace(agreed_on(full), input_bits=64 * WIRE_WORDS)
-    file.vectors.append(message_vector("input of full 64-bit ring words", message_of(full), agreed, full))
-    plain = encode(INPUT, PLAIN_INTEGERS, SESSION, SPECIFICATION.round, CLIENT)
-    agreed = replace(agreed_on(INPUT), suite=PLAIN_INTEGERS)
-    file.vectors.append(message_vector("input of plain integers", plain, agreed, INPUT))
+    add("input without an attestation", replace(INPUT, attestation=b""), attestations=0)
+    add("input of full 64-bit ring words", full, input_bits=64 * WIRE_WORDS, attestations=0)
+    add("input of plain integers", replace(INPUT, attestation=b""), suite=PLAIN_INTEGERS, attestations=0)
     return file
+
+
+SIXTEEN = tuple(range(3, 19))
+
+
+def unsigned(entry: Entry) -> Entry:
+    """The entry as it is under a semi-honest server."""
+    return replace(entry, signature=b"")
 
 
 def specifications() -> VectorFile:
     """Specifications at the bounds of their fields."""
-    file = VectorFile("wire", "specifications", "Specifications, their bytes, and the session that they name.")
+    file = VectorFile(
+        "wire",
+        "specifications",
+        "Specifications, their bytes, the session that they name, and how many clients are corrupt (C), may drop "
+        "out (D) and must survive (L).",
+    )
     least = replace(
         SPECIFICATION,
         round=0,
-        threshold=1,
+        adversary=Adversary(SEMI_HONEST, 1, 1, 0, 0),
         values=1,
         scalars=1,
         greatest_weight=1,
         bits=2,
         clip=2.0**-512,
-        cohort=(1,),
+        cohort=(1, 2),
     )
     greatest = replace(
         SPECIFICATION,
         round=2**32 - 1,
-        threshold=5,
+        adversary=Adversary(MALICIOUS, 128, 64, 499, 0),
         values=2**64 - 1,
         scalars=2**32 - 1,
         greatest_weight=2**32 - 1,
         bits=32,
         clip=2.0**512,
     )
-    named = {"ordinary": SPECIFICATION, "least of every field": least, "greatest of every field": greatest}
+    named = {
+        "ordinary": SPECIFICATION,
+        "least of every field": least,
+        "greatest of every field but the dropouts": greatest,
+        "greatest dropouts": of_adversary(Adversary(SEMI_HONEST, 40, 20, 499, 499), 1000),
+        "all but the dropouts must survive, semi-honest": of_adversary(Adversary(SEMI_HONEST, 40, 20, 0, 499), 17),
+        "all but the dropouts must survive, malicious": of_adversary(Adversary(MALICIOUS, 40, 20, 200, 353), 17),
+        "thousandths rounded": of_adversary(Adversary(MALICIOUS, 40, 20, 1, 9), 101),
+    }
     for name, specification in named.items():
+        n, adversary = len(specification.cohort), specification.adversary
+        check_adversary(n, adversary)
         data = encode_specification(specification)
         file.vectors.append(
             {
@@ -221,6 +203,14 @@ def specifications() -> VectorFile:
                 "fields": specification_vector(specification),
                 "specification": data.hex(),
                 "session": session_of(data).hex(),
+                "C": corrupt_clients(n, adversary),
+                "D": dropouts(n, adversary),
+                "L": least_survivors(n, adversary),
             }
         )
     return file
+
+
+def of_adversary(adversary: Adversary, n: int) -> Specification:
+    """The sample specification with another adversary, and clients 1 … n."""
+    return replace(SPECIFICATION, adversary=adversary, cohort=tuple(range(1, n + 1)))

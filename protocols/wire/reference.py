@@ -1,12 +1,32 @@
-"""Wire format, version 1: every message to bytes, and bytes to a message or the rule that they break."""
+"""Wire format, version 2: every message to bytes, and bytes to a message or the rule that they break."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 
-from protocols.notation import RuleBroken, require, u8, u32, words
+from protocols.notation import RuleBroken, require, u32, words
+from protocols.wire.bodies import (
+    Advertisement,
+    Agreement,
+    Body,
+    Consent,
+    Delivery,
+    Entry,
+    Input,
+    Offer,
+    Release,
+    Roster,
+    Sender,
+    Shares,
+    Survivors,
+    Type,
+)
 from protocols.wire.specification import (
+    FIXED_BYTES,
     GREATEST_COHORT,
+    MALICIOUS,
+    SEMI_HONEST,
+    Adversary,
     Specification,
     decode_specification,
     encode_specification,
@@ -15,90 +35,20 @@ from protocols.wire.specification import (
 )
 
 MAGIC = b"SFED"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">4sBBH32sIIQQ")
 """Magic, version, type, suite, session, round, sender, count, reserved: 64 bytes."""
-KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+UNSIGNED_BYTES, SIGNED_BYTES = 96, 160  # of an entry
+PICK_SECRET_BYTES = 32
 SEALED_BYTES = 82
 SHARE_BYTES = 33
-GREATEST_OFFER = 4 * GREATEST_COHORT + 140
+GREATEST_OFFER = 4 * GREATEST_COHORT + FIXED_BYTES
 
 SERVER = 0
 PLAIN_INTEGERS, PAIRWISE_MASKS, PLAIN_FLOATS = 0, 1, 0xFF
 
-
-class Type(IntEnum):
-    """The types of the messages, in the order in which they travel."""
-
-    OFFER = 1
-    ADVERTISEMENT = 2
-    ROSTER = 3
-    SHARES = 4
-    DELIVERY = 5
-    INPUT = 6
-    SURVIVORS = 7
-    RELEASE = 8
-
-
-@dataclass(frozen=True)
-class Offer:
-    """Server: this is the round."""
-
-    specification: Specification
-
-
-@dataclass(frozen=True)
-class Advertisement:
-    """Client: my two public keys."""
-
-    channel_key: bytes
-    mask_key: bytes
-
-
-@dataclass(frozen=True)
-class Roster:
-    """Server: the public keys of those who advertised."""
-
-    keys: dict[int, Advertisement]
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Client: a commitment to my self-mask seed, and a sealed share for each recipient."""
-
-    commitment: bytes
-    sealed: dict[int, bytes]
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Server: the sealed shares that others sent for you."""
-
-    sealed: dict[int, bytes]
-
-
-@dataclass(frozen=True)
-class Input:
-    """Client: my vector, in 64-bit words."""
-
-    words: list[int]
-
-
-@dataclass(frozen=True)
-class Survivors:
-    """Server: who sent an input (True) and who dropped out before (False)."""
-
-    survived: dict[int, bool]
-
-
-@dataclass(frozen=True)
-class Release:
-    """Client: one share for each, of the self-mask seed of a survivor or the mask key of a dropout."""
-
-    shares: dict[int, int]
-
-
-Body = Offer | Advertisement | Roster | Shares | Delivery | Input | Survivors | Release
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -112,8 +62,12 @@ class Agreed:
     round: int | None = None
     exact_count: int | None = None
     greatest_count: int | None = None
-    ids: frozenset[int] | None = None
+    ids: frozenset[int] | None = None  # that a list may hold
     input_bits: int | None = None  # ring words times R: the bits of an INPUT that may be set
+    cohort: Ids | None = None  # what the positions of a set stand for
+    members: frozenset[int] | None = None  # that a set may hold
+    signed: bool | None = None  # whether entries end in a signature
+    attestations: int | None = None  # how many an INPUT (0 or 1) or an AGREEMENT holds
 
 
 def header(type_: Type, suite: int, session: bytes, round_: int, sender: int, count: int) -> bytes:
@@ -121,9 +75,9 @@ def header(type_: Type, suite: int, session: bytes, round_: int, sender: int, co
     return HEADER.pack(MAGIC, VERSION, type_, suite, session, round_, sender, count, 0)
 
 
-def encode(body: Body, suite: int, session: bytes, round_: int, sender: int) -> bytes:
-    """A whole message. Pre-condition: ids ascend in every dict."""
-    count, data = encode_body(body)
+def encode(body: Body, suite: int, session: bytes, round_: int, sender: int, cohort: Ids = ()) -> bytes:
+    """A whole message. Pre-conditions: ids ascend; sets are subsets of the cohort, which only they need."""
+    count, data = encode_body(body, cohort)
     return header(type_of(body), suite, session, round_, sender, count) + data
 
 
@@ -132,39 +86,56 @@ def type_of(body: Body) -> Type:
     return Type[type(body).__name__.upper()]
 
 
-def encode_body(body: Body) -> tuple[int, bytes]:
+def encode_body(body: Body, cohort: Ids) -> tuple[int, bytes]:
     """The count for the header, and the body's bytes."""
     match body:
         case Offer(specification):
             data = encode_specification(specification)
             return len(data), data
-        case Advertisement(channel_key, mask_key):
-            return 1, channel_key + mask_key
-        case Roster(keys):
-            return len(keys), ids(keys) + b"".join(k.channel_key + k.mask_key for k in keys.values())
-        case Shares(commitment, sealed):
-            return len(sealed), commitment + ids(sealed) + b"".join(sealed.values())
-        case Delivery(sealed):
-            return len(sealed), ids(sealed) + b"".join(sealed.values())
-        case Input(input_words):
-            return len(input_words), b"".join(w.to_bytes(8, "little") for w in input_words)
+        case Advertisement(entry):
+            return 1, entry.all_bytes
+        case Roster(entries):
+            return len(entries), ids(entries) + b"".join(entry.all_bytes for entry in entries.values())
+        case Shares(pick_secret, commitment, sealed):
+            return len(sealed), pick_secret + commitment + ids(sealed) + b"".join(sealed.values())
+        case Delivery(shared, senders):
+            items = b"".join(sender.pick_secret + sender.sealed for sender in senders.values())
+            return len(senders), encode_set(shared, cohort) + ids(senders) + items
+        case Input(input_words, attestation):
+            return len(input_words), attestation + b"".join(w.to_bytes(8, "little") for w in input_words)
         case Survivors(survived):
-            return len(survived), ids(survived) + b"".join(u8(flag) for flag in survived.values())
+            return len(cohort), encode_set(survived, cohort)
+        case Consent(signature):
+            return 1, signature
+        case Agreement(signatures, attestations):
+            both = b"".join(signatures.values()) + b"".join(attestations)
+            return len(signatures), encode_set(signatures, cohort) + both
         case Release(shares):
             values = b"".join(share.to_bytes(SHARE_BYTES, "big") for share in shares.values())
             return len(shares), ids(shares) + values
 
 
-def ids(by_id: dict[int, Advertisement] | dict[int, bytes] | dict[int, bool] | dict[int, int]) -> bytes:
+def ids(by_id: Iterable[int]) -> bytes:
     """The ids of a list, in its order."""
     return b"".join(u32(i) for i in by_id)
+
+
+def encode_set(members: Iterable[int], cohort: Ids) -> bytes:
+    """A set of clients of the cohort: a bit for each position, the lowest of a byte first."""
+    positions = [cohort.index(member) for member in members]
+    return sum(1 << p for p in positions).to_bytes(set_bytes(cohort), "little")
+
+
+def set_bytes(cohort: Ids) -> int:
+    """The length of a set."""
+    return -(-len(cohort) // 8)
 
 
 def decode(message: bytes, agreed: Agreed) -> Body:
     """Read a whole message, or raise the first rule that it breaks, in the order of the README."""
     type_, count = check_header(message, agreed)
     body = message[HEADER.size :]
-    require(len(body) == body_bytes(type_, count), "W8", f"a body of {len(body)} bytes")
+    require(len(body) == body_bytes(type_, count, agreed), "W8", f"a body of {len(body)} bytes")
     if type_ == Type.OFFER:
         specification = decode_specification(body)
         require(message[8:40] == session_of(body), "R1", "the session is not the hash of the specification")
@@ -194,17 +165,22 @@ def check_header(message: bytes, agreed: Agreed) -> tuple[Type, int]:
     return Type(type_), count
 
 
-def body_bytes(type_: Type, count: int) -> int:
-    """The length that a type and a count demand."""
+def body_bytes(type_: Type, count: int, agreed: Agreed) -> int:
+    """The length that a type and a count demand, after what was agreed on entries and sets."""
+    entry = SIGNED_BYTES if agreed.signed else UNSIGNED_BYTES
+    a_set = set_bytes(agreed.cohort or ())
+    attested = (agreed.attestations or 0) * SIGNATURE_BYTES
     return {
         Type.OFFER: count,
-        Type.ADVERTISEMENT: 2 * KEY_BYTES * count,
-        Type.ROSTER: count * (4 + 2 * KEY_BYTES),
-        Type.SHARES: KEY_BYTES + count * (4 + SEALED_BYTES),
-        Type.DELIVERY: count * (4 + SEALED_BYTES),
-        Type.INPUT: 8 * count,
-        Type.SURVIVORS: count * (4 + 1),
+        Type.ADVERTISEMENT: count * entry,
+        Type.ROSTER: count * (4 + entry),
+        Type.SHARES: PICK_SECRET_BYTES + 32 + count * (4 + SEALED_BYTES),
+        Type.DELIVERY: a_set + count * (4 + PICK_SECRET_BYTES + SEALED_BYTES),
+        Type.INPUT: attested + 8 * count,
+        Type.SURVIVORS: a_set,
         Type.RELEASE: count * (4 + SHARE_BYTES),
+        Type.CONSENT: count * SIGNATURE_BYTES,
+        Type.AGREEMENT: a_set + count * SIGNATURE_BYTES + attested,
     }[type_]
 
 
@@ -212,26 +188,53 @@ def decode_body(type_: Type, count: int, body: bytes, agreed: Agreed) -> Body:
     """Read a body other than an OFFER's. Pre-condition: it has the length that `body_bytes` says."""
     match type_:
         case Type.ADVERTISEMENT:
-            return Advertisement(body[:KEY_BYTES], body[KEY_BYTES:])
+            return Advertisement(decode_entry(body))
         case Type.ROSTER:
-            items = decode_list(count, body, agreed)
-            return Roster({i: Advertisement(both[:KEY_BYTES], both[KEY_BYTES:]) for i, both in items.items()})
+            return Roster({i: decode_entry(entry) for i, entry in decode_list(count, body, agreed).items()})
         case Type.SHARES:
-            return Shares(body[:32], decode_list(count, body[32:], agreed))
+            return Shares(body[:32], body[32:64], decode_list(count, body[64:], agreed))
         case Type.DELIVERY:
-            return Delivery(decode_list(count, body, agreed))
+            shared, rest = decode_set(body, agreed)
+            return Delivery(shared, {i: Sender(b[:32], b[32:]) for i, b in decode_list(count, rest, agreed).items()})
         case Type.INPUT:
-            bits = int.from_bytes(body, "little").bit_length()
-            require(agreed.input_bits is None or bits <= agreed.input_bits, "W13", f"bit {bits - 1} is set")
-            return Input(words(body, 8))
+            attestation, data = body[: len(body) - 8 * count], body[len(body) - 8 * count :]
+            check_input_bits(words(data, 8), agreed.input_bits)
+            return Input(words(data, 8), attestation)
         case Type.SURVIVORS:
-            flags = decode_list(count, body, agreed)
-            for client, flag in flags.items():
-                require(flag in (b"\x00", b"\x01"), "W14", f"flag {flag.hex()} for client {client}")
-            return Survivors({i: flag == b"\x01" for i, flag in flags.items()})
+            return Survivors(decode_set(body, agreed)[0])
+        case Type.CONSENT:
+            return Consent(body)
+        case Type.AGREEMENT:
+            signers, rest = decode_set(body, agreed)
+            require(len(signers) == count, "W11", f"{count} signatures of {len(signers)} signers")
+            signed, attested = rest[: count * SIGNATURE_BYTES], rest[count * SIGNATURE_BYTES :]
+            signatures = dict(zip(signers, items(count, signed), strict=True))
+            return Agreement(signatures, tuple(items(len(attested) // SIGNATURE_BYTES, attested)))
         case Type.RELEASE:
             return Release({i: int.from_bytes(s, "big") for i, s in decode_list(count, body, agreed).items()})
     raise AssertionError("an OFFER is read by decode itself")
+
+
+def check_input_bits(input_words: list[int], input_bits: int | None) -> None:
+    """Raise W13 for a bit beyond the last ring word."""
+    bits = sum(word << (64 * i) for i, word in enumerate(input_words)).bit_length()
+    require(input_bits is None or bits <= input_bits, "W13", f"bit {bits - 1} is set")
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Read an entry, with a signature where there are bytes for it."""
+    return Entry(data[:32], data[32:64], data[64:96], data[96:])
+
+
+def decode_set(data: bytes, agreed: Agreed) -> tuple[Ids, bytes]:
+    """Read a set, and return it with the bytes behind it."""
+    cohort = agreed.cohort or ()
+    bits = int.from_bytes(data[: set_bytes(cohort)], "little")
+    require(bits < 1 << len(cohort), "W14", f"bit {bits.bit_length() - 1} for a cohort of {len(cohort)}")
+    members = tuple(client for p, client in enumerate(cohort) if bits >> p & 1)
+    for member in members:
+        require(agreed.members is None or member in agreed.members, "W10", f"id {member} in a set")
+    return members, data[set_bytes(cohort) :]
 
 
 def decode_list(count: int, data: bytes, agreed: Agreed) -> dict[int, bytes]:
@@ -241,21 +244,32 @@ def decode_list(count: int, data: bytes, agreed: Agreed) -> dict[int, bytes]:
     if agreed.ids is not None:
         for member in members:
             require(member in agreed.ids, "W10", f"id {member}")
-    items = data[4 * count :]
-    size = len(items) // max(count, 1)
-    return {member: items[k * size : (k + 1) * size] for k, member in enumerate(members)}
+    return dict(zip(members, items(count, data[4 * count :]), strict=True))
+
+
+def items(count: int, data: bytes) -> list[bytes]:
+    """Cut the data into so many equally long items."""
+    size = len(data) // max(count, 1)
+    return [data[k * size : (k + 1) * size] for k in range(count)]
 
 
 __all__ = [
+    "MALICIOUS",
+    "SEMI_HONEST",
+    "Adversary",
     "Advertisement",
     "Agreed",
+    "Agreement",
     "Body",
+    "Consent",
     "Delivery",
+    "Entry",
     "Input",
     "Offer",
     "Release",
     "Roster",
     "RuleBroken",
+    "Sender",
     "Shares",
     "Specification",
     "Survivors",

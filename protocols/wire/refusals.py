@@ -3,49 +3,48 @@
 from dataclasses import replace
 
 from protocols.notation import u8, u16, u32, u64
-from protocols.vector_files import Vector, VectorFile, seed, seeded_bytes
-from protocols.wire.known_answers import (
+from protocols.vector_files import Vector, VectorFile, seed
+from protocols.wire.bodies import Agreement, Body, Input, Release, Roster, Type
+from protocols.wire.known_answers import agreed_vector
+from protocols.wire.reference import GREATEST_OFFER, HEADER, PAIRWISE_MASKS, SERVER, header, type_of
+from protocols.wire.samples import (
+    ADVERTISED,
     ADVERTISEMENT,
+    AGREEMENT,
+    ATTESTED,
     CLIENT,
     COHORT,
+    CONSENT,
     DELIVERY,
+    GREATEST_SENDERS,
     INPUT,
     OFFER,
     OTHERS,
+    RECIPIENTS,
     RELEASE,
     RING_BITS,
     RING_WORDS,
     ROSTER,
     SAMPLES,
     SESSION,
+    SHARED,
     SHARES,
+    SIGNERS,
     SPECIFICATION,
     SURVIVORS,
     WIRE_WORDS,
     agreed_on,
-    agreed_vector,
+    entry_of,
     message_of,
+    sender_of,
+    share_of,
 )
-from protocols.wire.reference import (
-    GREATEST_OFFER,
-    HEADER,
-    PAIRWISE_MASKS,
-    SERVER,
-    Body,
-    Delivery,
-    Input,
-    Offer,
-    Release,
-    Roster,
-    Shares,
-    Type,
-    encode_specification,
-    header,
-    session_of,
-    type_of,
-)
+from protocols.wire.specification import MALICIOUS, SEMI_HONEST, Adversary, encode_specification, session_of
 
-LISTS: tuple[Body, ...] = (ROSTER, SHARES, DELIVERY, SURVIVORS, RELEASE)
+LISTS: tuple[tuple[Body, int], ...] = ((ROSTER, 0), (SHARES, 64), (DELIVERY, 2), (RELEASE, 0))
+"""Bodies with a list of ids, and where in the body it begins."""
+SETS: tuple[Body, ...] = (DELIVERY, SURVIVORS, AGREEMENT)
+"""Bodies that begin with a set of clients."""
 
 
 def bad(rule: str, name: str, message: bytes, expected: Body) -> Vector:
@@ -66,7 +65,7 @@ def kind(body: Body) -> str:
 def refused() -> VectorFile:
     """All of them."""
     file = VectorFile("wire", "refused", "Messages that a decoder refuses, with what was agreed, and the rule.")
-    file.vectors += headers() + counts() + lengths() + lists() + bodies() + specifications()
+    file.vectors += headers() + counts() + lengths() + lists() + sets() + inputs() + specifications()
     return file
 
 
@@ -78,9 +77,10 @@ def headers() -> list[Vector]:
         bad("W1", "63 bytes", good[:63], ROSTER),
         bad("W2", "magic in small letters", patched(good, 0, b"sfed"), ROSTER),
         bad("W3", "version 0", patched(good, 4, u8(0)), ROSTER),
-        bad("W3", "version 2", patched(good, 4, u8(2)), ROSTER),
+        bad("W3", "version 1", patched(good, 4, u8(1)), ROSTER),
+        bad("W3", "version 3", patched(good, 4, u8(3)), ROSTER),
         bad("W4", "type 0", patched(good, 5, u8(0)), ROSTER),
-        bad("W4", "type 9", patched(good, 5, u8(9)), ROSTER),
+        bad("W4", "type 11", patched(good, 5, u8(11)), ROSTER),
         bad("W4", "type 255", patched(good, 5, u8(255)), ROSTER),
         bad("W5", "suite 0", patched(good, 6, u16(0)), ROSTER),
         bad("W5", "suite 0xff", patched(good, 6, u16(0xFF)), ROSTER),
@@ -96,32 +96,48 @@ def headers() -> list[Vector]:
         bad("W12", "another client", patched(message_of(INPUT), 44, u32(OTHERS[0])), INPUT),
         bad("W12", "the server where a client is", patched(message_of(INPUT), 44, u32(SERVER)), INPUT),
     ]
-    # The next but one: client and server take turns, and the sender is to be right.
-    for sent, expected in zip(SAMPLES, SAMPLES[2:] + SAMPLES[:2], strict=True):
+    for sent in SAMPLES:
+        expected = next(other for other in turned(sent) if agreed_on(other).sender == agreed_on(sent).sender)
         name = f"{kind(sent)} where {kind(expected)} is expected"
         vectors.append(bad("R4", name, message_of(sent), expected))
     return vectors
 
 
+def turned(body: Body) -> tuple[Body, ...]:
+    """The samples that follow this one, and then those before it."""
+    at = SAMPLES.index(body)
+    return SAMPLES[at + 1 :] + SAMPLES[:at]
+
+
 def counts() -> list[Vector]:
     """W7 and W11: bodies fit their counts unless the count is there to make a decoder multiply."""
-    sixth = COHORT[-2] + 1
-    six = {i: ROSTER.keys.get(i, ADVERTISEMENT) for i in sorted((*COHORT, sixth))}
+    eleven = {i: entry_of(i) for i in sorted((*COHORT, 5))}
     others = dict(list(SHARES.sealed.items())[:-1])
-    released = dict(list(RELEASE.shares.items())[:-1])
+    more = {i: share_of(i) for i in (*SHARED, COHORT[8])}
+    seven = {i: sender_of(i) for i in ADVERTISED if i not in (CLIENT, 9)}
     vectors = [
-        bad("W7", "roster longer than the cohort", message_of(Roster(six)), ROSTER),
-        bad("W11", "an input of one word less", message_of(Input(INPUT.words[:-1])), INPUT),
-        bad("W11", "an input of one word more", message_of(Input([*INPUT.words, 0])), INPUT),
-        bad("W11", "two pairs of keys", sized(Type.ADVERTISEMENT, CLIENT, 2, bytes(128)), ADVERTISEMENT),
-        bad("W11", "no keys", sized(Type.ADVERTISEMENT, CLIENT, 0, b""), ADVERTISEMENT),
-        bad("W11", "a recipient is missing", message_of(Shares(SHARES.commitment, others)), SHARES),
-        bad("W11", "a release without one client", message_of(Release(released)), RELEASE),
+        bad("W7", "roster longer than the cohort", message_of(Roster(eleven)), ROSTER),
+        bad("W7", "delivery of a sender more", message_of(replace(DELIVERY, senders=seven)), DELIVERY),
+        bad("W7", "release of a client more", message_of(Release(more)), RELEASE),
+        bad("W11", "an input of one word less", message_of(replace(INPUT, words=INPUT.words[:-1])), INPUT),
+        bad("W11", "an input of one word more", message_of(replace(INPUT, words=[*INPUT.words, 0])), INPUT),
+        bad("W11", "two entries", sized(Type.ADVERTISEMENT, CLIENT, 2, bytes(320)), ADVERTISEMENT),
+        bad("W11", "no entry", sized(Type.ADVERTISEMENT, CLIENT, 0, b""), ADVERTISEMENT),
+        bad("W11", "two consents", sized(Type.CONSENT, CLIENT, 2, bytes(128)), CONSENT),
+        bad("W11", "no consent", sized(Type.CONSENT, CLIENT, 0, b""), CONSENT),
+        bad("W11", "a recipient is missing", message_of(replace(SHARES, sealed=others)), SHARES),
+        bad("W11", "survivors of one client less", patched(message_of(SURVIVORS), 48, u64(9)), SURVIVORS),
+        bad("W11", "survivors of one client more", patched(message_of(SURVIVORS), 48, u64(11)), SURVIVORS),
+        bad("W11", "a signature more than signers", agreement(SIGNERS, len(SIGNERS) + 1), AGREEMENT),
+        bad("W11", "a signature less than signers", agreement(SIGNERS, len(SIGNERS) - 1), AGREEMENT),
+        bad("W11", "signatures of nobody", agreement((), 1), AGREEMENT),
+        bad("W11", "signers without signatures", agreement(SIGNERS, 0), AGREEMENT),
     ]
-    bounded: tuple[Body, ...] = (OFFER, ROSTER, DELIVERY, SURVIVORS)
-    exact: tuple[Body, ...] = (ADVERTISEMENT, SHARES, INPUT, RELEASE)
-    for body in bounded:
-        limit = GREATEST_OFFER if isinstance(body, Offer) else len(COHORT)
+    n = len(COHORT)
+    bounded: list[tuple[int, Body]] = [(GREATEST_OFFER, OFFER), (n, ROSTER), (n, AGREEMENT)]
+    bounded += [(GREATEST_SENDERS, DELIVERY), (len(SHARED), RELEASE)]
+    exact: tuple[Body, ...] = (ADVERTISEMENT, SHARES, INPUT, SURVIVORS, CONSENT)
+    for limit, body in bounded:
         for count in (limit + 1, 2**60, 2**64 - 1):
             message = patched(message_of(body), 48, u64(count))
             vectors.append(bad("W7", f"{kind(body)} with a count of {count}", message, body))
@@ -129,6 +145,12 @@ def counts() -> list[Vector]:
         message = patched(message_of(body), 48, u64(2**60))
         vectors.append(bad("W11", f"{kind(body)} with a count of {2**60}", message, body))
     return vectors
+
+
+def agreement(signers: tuple[int, ...], signatures: int) -> bytes:
+    """An AGREEMENT whose set and whose signatures do not belong together."""
+    good = message_of(Agreement(dict.fromkeys(signers, bytes(64))))[HEADER.size :][:2]
+    return sized(Type.AGREEMENT, SERVER, signatures, good + bytes(64 * (signatures + ATTESTED)))
 
 
 def sized(type_: Type, sender: int, count: int, body: bytes) -> bytes:
@@ -143,19 +165,31 @@ def lengths() -> list[Vector]:
         message = message_of(body)
         vectors.append(bad("W8", f"{kind(body)} without its last byte", message[:-1], body))
         vectors.append(bad("W8", f"{kind(body)} and a zero byte", message + b"\x00", body))
-    short = Delivery(dict(list(DELIVERY.sealed.items())[:-1]))
-    message = patched(message_of(short), 48, u64(len(DELIVERY.sealed)))
+    short = replace(DELIVERY, senders=dict(list(DELIVERY.senders.items())[:-1]))
+    message = patched(message_of(short), 48, u64(len(DELIVERY.senders)))
     vectors.append(bad("W8", "DELIVERY with a count over its items", message, DELIVERY))
     vectors.append(bad("W8", "ROSTER of which only the header came", message_of(ROSTER)[:64], ROSTER))
+    whole = message_of(ADVERTISEMENT)
+    vectors.append(bad("W8", "ADVERTISEMENT without its signature", whole[:-64], ADVERTISEMENT))
+    unsigned = {"agreed": agreed_vector(replace(agreed_on(ADVERTISEMENT), signed=False))}
+    vectors.append(bad("W8", "ADVERTISEMENT with a signature that was not agreed", whole, ADVERTISEMENT) | unsigned)
+    vectors.append(bad("W8", "SURVIVORS without a set", message_of(SURVIVORS)[:64], SURVIVORS))
+    for body in (INPUT, AGREEMENT):
+        none = {"agreed": agreed_vector(replace(agreed_on(body), attestations=0))}
+        name = f"{kind(body)} with what nobody is to attest"
+        vectors.append(bad("W8", name, message_of(body), body) | none)
+        less = HEADER.size if isinstance(body, Input) else len(message_of(body)) - 64
+        message = message_of(body)[:less] + message_of(body)[less + 64 :]
+        vectors.append(bad("W8", f"{kind(body)} without an attestation", message, body))
     return vectors
 
 
 def lists() -> list[Vector]:
     """W9 and W10 for every list of ids."""
     vectors = []
-    for body in LISTS:
+    for body, offset in LISTS:
         message = message_of(body)
-        first = HEADER.size + (32 if isinstance(body, Shares) else 0)
+        first = HEADER.size + offset
         one, two = message[first : first + 4], message[first + 4 : first + 8]
         vectors += [
             bad("W9", f"{kind(body)} with an id twice", patched(message, first + 4, one), body),
@@ -163,22 +197,46 @@ def lists() -> list[Vector]:
             bad("W9", f"{kind(body)} with id 0", patched(message, first, u32(0)), body),
             bad("W10", f"{kind(body)} with a stranger", patched(message, first + 4, u32(5)), body),
         ]
-    own = Delivery(dict(sorted({CLIENT: seeded_bytes("wire/own", 82), **DELIVERY.sealed}.items())))
-    vectors.append(bad("W10", "DELIVERY with the receiver's own id", message_of(own), DELIVERY))
+    own = replace(DELIVERY, senders={i: sender_of(i) for i in (2, CLIENT, 1000)})
+    late = replace(DELIVERY, senders={i: sender_of(i) for i in (2, 1000, COHORT[-1])})
+    shares = replace(SHARES, sealed={i: bytes(82) for i in (*RECIPIENTS[:-1], COHORT[-1])})
+    return [
+        *vectors,
+        bad("W10", "DELIVERY with the receiver's own id", message_of(own), DELIVERY),
+        bad("W10", "DELIVERY with one who did not advertise", message_of(late), DELIVERY),
+        bad("W10", "SHARES for one of the cohort who did not advertise", message_of(shares), SHARES),
+    ]
+
+
+def sets() -> list[Vector]:
+    """W14, and W10 in a set: both before anything that follows the set."""
+    vectors = []
+    for body in SETS:
+        message = message_of(body)
+        for bit in range(len(COHORT), 16):
+            high = u8(message[HEADER.size + 1] | 1 << (bit - 8))
+            vectors.append(bad("W14", f"{kind(body)} with bit {bit}", patched(message, 65, high), body))
+    for body in (DELIVERY, AGREEMENT):
+        message = message_of(body)
+        last = u8(message[HEADER.size + 1] | 1 << 1)
+        vectors.append(bad("W10", f"{kind(body)} with one more in its set", patched(message, 65, last), body))
+        vectors.append(bad("W14", f"{kind(body)} with all bits", patched(message, 65, u8(0xFF)), body))
+    id_0 = patched(patched(message_of(DELIVERY), 66, u32(0)), 65, u8(0x80))
+    vectors.append(bad("W14", "DELIVERY with a bit beyond the cohort and id 0", id_0, DELIVERY))
+    dropped = message_of(replace(AGREEMENT, signatures=dict.fromkeys((*SIGNERS, COHORT[-1]), bytes(64))))
+    vectors.append(bad("W10", "AGREEMENT signed by a dropout", dropped, AGREEMENT))
     return vectors
 
 
-def bodies() -> list[Vector]:
-    """W13 and W14: the last bytes of a body."""
+def inputs() -> list[Vector]:
+    """W13: the last bytes of an INPUT."""
     message = message_of(INPUT)
-    byte, bit = divmod(RING_WORDS * RING_BITS, 8)
+    byte, bit = divmod(RING_WORDS * RING_BITS + 8 * 64, 8)
     next_bit = u8(message[HEADER.size + byte] | 1 << bit)
     return [
         bad("W13", "the highest bit", message[:-1] + u8(0x80), INPUT),
         bad("W13", "the first bit beyond", patched(message, HEADER.size + byte, next_bit), INPUT),
-        bad("W13", "all bits", message_of(Input([2**64 - 1] * WIRE_WORDS)), INPUT),
-        bad("W14", "flag 2", patched(message_of(SURVIVORS), 64 + 4 * len(COHORT), u8(2)), SURVIVORS),
-        bad("W14", "last flag 255", message_of(SURVIVORS)[:-1] + u8(255), SURVIVORS),
+        bad("W13", "all bits", message_of(replace(INPUT, words=[2**64 - 1] * WIRE_WORDS)), INPUT),
     ]
 
 
@@ -186,9 +244,26 @@ def specifications() -> list[Vector]:
     """W15: each field out of its bounds, in an OFFER that is otherwise what it says."""
     good = encode_specification(SPECIFICATION)
     s = SPECIFICATION
-    fields = {
-        "threshold 0": replace(s, threshold=0),
-        "threshold over the cohort": replace(s, threshold=6),
+    adversaries = {
+        "server 0": replace(s.adversary, server=0),
+        "server 3": replace(s.adversary, server=3),
+        "no bit of security": replace(s.adversary, security=0),
+        "129 bits of security": replace(s.adversary, security=129),
+        "no bit of correctness": replace(s.adversary, correctness=0),
+        "65 bits of correctness": replace(s.adversary, correctness=65),
+        "half of the cohort corrupt": Adversary(SEMI_HONEST, 40, 20, 500, 0),
+        "half of the cohort dropping out": Adversary(SEMI_HONEST, 40, 20, 0, 500),
+        "7 of 10 must survive and 4 may drop out": Adversary(MALICIOUS, 40, 20, 300, 400),
+        "all shares of 65535": Adversary(SEMI_HONEST, 40, 20, 65535, 65535),
+        "8 of 10 must survive and 3 may drop out": Adversary(MALICIOUS, 40, 20, 499, 300),
+    }
+    fields = {name: replace(s, adversary=adversary) for name, adversary in adversaries.items()}
+    fields |= {
+        "one client alone": replace(s, adversary=Adversary(SEMI_HONEST, 1, 1, 0, 0), cohort=(7,)),
+        "7 of 11 must survive and 5 may drop out": replace(
+            s, adversary=Adversary(SEMI_HONEST, 40, 20, 499, 499), cohort=tuple(range(1, 12))
+        ),
+        "one client alone, malicious": replace(s, adversary=Adversary(MALICIOUS, 1, 1, 0, 0), cohort=(7,)),
         "no values": replace(s, values=0),
         "no scalars": replace(s, scalars=0),
         "greatest weight 0": replace(s, greatest_weight=0),
@@ -202,21 +277,22 @@ def specifications() -> list[Vector]:
         "infinite clip": replace(s, clip=float("inf")),
         "clip that is no number": replace(s, clip=float("nan")),
         "empty cohort": replace(s, cohort=()),
-        "cohort with an id twice": replace(s, cohort=(1, 2, 2, 1000, 2000)),
-        "cohort in another order": replace(s, cohort=(1, 7, 2, 1000, 2000)),
-        "cohort with id 0": replace(s, cohort=(0, 1, 2, 7, 1000)),
+        "cohort with an id twice": replace(s, cohort=(1, 2, 2, 1000, 2000, 2001)),
+        "cohort in another order": replace(s, cohort=(1, 7, 2, 1000, 2000, 2001)),
+        "cohort with id 0": replace(s, cohort=(0, 1, 2, 7, 1000, 1001)),
     }
     data = {name: encode_specification(specification) for name, specification in fields.items()}
     data |= {
-        "first padding byte": patched(good, 121, u8(1)),
-        "last padding byte": patched(good, 127, u8(1)),
+        "a byte between correctness and corrupt": patched(good, 39, u8(1)),
+        "first padding byte": patched(good, 125, u8(1)),
+        "last padding byte": patched(good, 131, u8(1)),
         "no byte": b"",
-        "139 bytes": good[:139],
+        "143 bytes": good[:143],
         "an id less than the cohort's size": good[:-4],
         "an id more than the cohort's size": good + u32(2**32 - 1),
         "half an id": good + bytes(2),
-        "cohort of 2^20 + 1": patched(good, 136, u32(2**20 + 1)),
-        "cohort of 2^32 − 1": patched(good, 136, u32(2**32 - 1)),
+        "cohort of 2^20 + 1": patched(good, 140, u32(2**20 + 1)),
+        "cohort of 2^32 − 1": patched(good, 140, u32(2**32 - 1)),
     }
     return [bad("W15", name, offer_of(body), OFFER) for name, body in data.items()]
 

@@ -3,12 +3,26 @@
 import struct
 from dataclasses import dataclass
 
-from protocols.notation import H, require, u8, u32, u64
+from protocols.notation import H, require, u8, u16, u32, u64
 
-FIXED_BYTES = 140
+FIXED_BYTES = 144
 """Bytes before the cohort's ids."""
 
 GREATEST_COHORT = 2**20
+
+SEMI_HONEST, MALICIOUS = 1, 2
+"""What a server may be."""
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """Against whom the round is secure, and how surely."""
+
+    server: int  # SEMI_HONEST or MALICIOUS
+    security: int  # σ, bits
+    correctness: int  # η, bits
+    corrupt: int  # thousandths of the cohort
+    dropouts: int  # thousandths of the cohort
 
 
 @dataclass(frozen=True)
@@ -17,7 +31,7 @@ class Specification:
 
     nonce: bytes  # 32, fresh for every attempt
     round: int
-    threshold: int  # t
+    adversary: Adversary
     model: bytes  # 32: digest of the model and configuration that clients train from
     layout: bytes  # 32: layout digest
     values: int  # parameters of an update
@@ -27,13 +41,40 @@ class Specification:
     clip: float  # c
     cohort: tuple[int, ...]  # n client ids, ascending
 
+    @property
+    def malicious(self) -> bool:
+        """Whether the server may do whatever it likes: then entries are signed and survivors consented to."""
+        return self.adversary.server == MALICIOUS
+
+
+def corrupt_clients(n: int, adversary: Adversary) -> int:
+    """C: so many of n clients are with the server."""
+    return max(1, -(-n * adversary.corrupt // 1000))
+
+
+def dropouts(n: int, adversary: Adversary) -> int:
+    """D: so many of n clients may drop out."""
+    return n * adversary.dropouts // 1000
+
+
+def least_survivors(n: int, adversary: Adversary) -> int:
+    """L: with fewer answers a stage aborts the round."""
+    if adversary.server == MALICIOUS:
+        return (n + corrupt_clients(n, adversary)) // 2 + 1
+    return max(corrupt_clients(n, adversary), n // 2) + 1
+
 
 def encode_specification(s: Specification) -> bytes:
     """The bytes of a specification; out-of-bounds values that fit their fields are written as they are."""
     return (
         s.nonce
         + u32(s.round)
-        + u32(s.threshold)
+        + u8(s.adversary.server)
+        + u8(s.adversary.security)
+        + u8(s.adversary.correctness)
+        + bytes(1)
+        + u16(s.adversary.corrupt)
+        + u16(s.adversary.dropouts)
         + s.model
         + s.layout
         + u64(s.values)
@@ -50,22 +91,28 @@ def encode_specification(s: Specification) -> bytes:
 def decode_specification(data: bytes) -> Specification:
     """Read a specification. Raises W15 for anything that is not exactly one within the bounds."""
     require(len(data) >= FIXED_BYTES, "W15", f"{len(data)} bytes are too few for a specification")
-    (n,) = struct.unpack(">I", data[136:140])
+    (n,) = struct.unpack(">I", data[140:144])
     require(1 <= n <= GREATEST_COHORT, "W15", f"a cohort of {n}")
     require(len(data) == FIXED_BYTES + 4 * n, "W15", f"{len(data)} bytes do not hold a cohort of {n}")
-    require(data[121:128] == bytes(7), "W15", "padding is not zero")
+    require(data[39] == 0 and data[125:132] == bytes(7), "W15", "padding is not zero")
     specification = Specification(
         nonce=data[0:32],
         round=int.from_bytes(data[32:36], "big"),
-        threshold=int.from_bytes(data[36:40], "big"),
-        model=data[40:72],
-        layout=data[72:104],
-        values=int.from_bytes(data[104:112], "big"),
-        scalars=int.from_bytes(data[112:116], "big"),
-        greatest_weight=int.from_bytes(data[116:120], "big"),
-        bits=data[120],
-        clip=struct.unpack(">d", data[128:136])[0],
-        cohort=struct.unpack(f">{n}I", data[140:]),
+        adversary=Adversary(
+            server=data[36],
+            security=data[37],
+            correctness=data[38],
+            corrupt=int.from_bytes(data[40:42], "big"),
+            dropouts=int.from_bytes(data[42:44], "big"),
+        ),
+        model=data[44:76],
+        layout=data[76:108],
+        values=int.from_bytes(data[108:116], "big"),
+        scalars=int.from_bytes(data[116:120], "big"),
+        greatest_weight=int.from_bytes(data[120:124], "big"),
+        bits=data[124],
+        clip=struct.unpack(">d", data[132:140])[0],
+        cohort=struct.unpack(f">{n}I", data[144:]),
     )
     check_bounds(specification)
     return specification
@@ -73,13 +120,24 @@ def decode_specification(data: bytes) -> Specification:
 
 def check_bounds(s: Specification) -> None:
     """Raise W15 unless every field is within the bounds of the table."""
-    require(1 <= s.threshold <= len(s.cohort), "W15", f"a threshold of {s.threshold}")
+    check_adversary(len(s.cohort), s.adversary)
     require(s.values >= 1, "W15", "no parameter")
     require(s.scalars >= 1, "W15", "no scalar, not even the weight")
     require(s.greatest_weight >= 1, "W15", "a greatest weight of 0")
     require(2 <= s.bits <= 32, "W15", f"{s.bits} bits a value")
     require(2.0**-512 <= s.clip <= 2.0**512, "W15", f"a clip of {s.clip}")
     require(is_ascending(s.cohort), "W15", "cohort ids are not strictly ascending from 1")
+
+
+def check_adversary(n: int, adversary: Adversary) -> None:
+    """Raise W15 unless the adversary is one, and so many of n clients remain as must survive."""
+    require(adversary.server in (SEMI_HONEST, MALICIOUS), "W15", f"a server of kind {adversary.server}")
+    require(1 <= adversary.security <= 128, "W15", f"{adversary.security} bits of security")
+    require(1 <= adversary.correctness <= 64, "W15", f"{adversary.correctness} bits of correctness")
+    require(adversary.corrupt <= 499, "W15", f"{adversary.corrupt} thousandths corrupt")
+    require(adversary.dropouts <= 499, "W15", f"{adversary.dropouts} thousandths drop out")
+    least, remaining = least_survivors(n, adversary), n - dropouts(n, adversary)
+    require(least <= remaining, "W15", f"{least} must survive, {remaining} may remain")
 
 
 def is_ascending(ids: tuple[int, ...]) -> bool:

@@ -23,6 +23,10 @@ class Label(StrEnum):
     PAIRWISE_MASK = "pairwise-mask"
     SELF_MASK = "self-mask"
     ROUNDING = "rounding"
+    PICK_SECRET = "pick-secret"  # noqa: S105 - a label, not a secret
+    PICKS = "picks"
+    CONSENT_SAMPLE = "consent-sample"
+    CONSENT_DRAW = "consent-draw"
 
 
 def derive(secret: bytes, label: Label, context: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Numbers to words and back: layout, quantisation, scalars, lanes, and the vector that they make together.
+"""Numbers to words and back: tensors, layout, quantisation, scalars, lanes, and the vector that they make together.
 
 The text is `protocols/encoding/README.md`. Needs numpy alone.
 """

@@ -100,26 +100,36 @@ def pack_bits(words: Words, ring_bits: int) -> Words:
     if ring_bits == _WORD_BITS:
         return words.astype("<u8", copy=False)
     period = _period(ring_bits)
-    packed_period = period * ring_bits // _WORD_BITS
-    mask = np.uint64((1 << ring_bits) - 1)
     out = np.empty(packed_length(len(words), ring_bits), "<u8")
-    group = _GROUP_WORDS // period * period
-    for start in range(0, len(words), group):
-        piece = words[start : start + group]
-        rows = -(-len(piece) // period)
-        columns = np.zeros((rows, period), "<u8")
-        columns.reshape(-1)[: len(piece)] = piece
-        source = np.ascontiguousarray(columns.T) & mask
-        packed = np.zeros((packed_period, rows), "<u8")
-        for column in range(period):
-            word, shift = divmod(column * ring_bits, _WORD_BITS)
-            packed[word] |= source[column] << np.uint64(shift)
-            if shift + ring_bits > _WORD_BITS:
-                packed[word + 1] |= source[column] >> np.uint64(_WORD_BITS - shift)
-        flat = packed.T.reshape(-1)
+    whole, group = len(words) // period * period, _GROUP_WORDS // period * period
+    for start in range(0, whole, group):
+        rows = words[start : min(start + group, whole)].reshape(-1, period)
         at = start * ring_bits // _WORD_BITS
-        out[at : at + len(flat)] = flat[: len(out) - at]
+        _pack_rows(rows, ring_bits, out[at : at + rows.size * ring_bits // _WORD_BITS])
+    if whole < len(words):
+        last, packed = np.zeros((1, period), "<u8"), np.empty(period * ring_bits // _WORD_BITS, "<u8")
+        last[0, : len(words) - whole] = words[whole:]
+        _pack_rows(last, ring_bits, packed)
+        at = whole * ring_bits // _WORD_BITS
+        out[at:] = packed[: len(out) - at]
     return out
+
+
+def _pack_rows(rows: Words, ring_bits: int, out: Words) -> None:
+    """Rows of one period each, to as many rows of packed words, which `out` holds one behind the other."""
+    # Columns are laid out one behind the other, so that each shift below is one pass over neighbouring words.
+    columns = np.bitwise_and(rows.T, np.uint64((1 << ring_bits) - 1), order="C")
+    packed = np.empty((columns.shape[0] * ring_bits // _WORD_BITS, columns.shape[1]), "<u8")
+    for at, column in enumerate(columns):
+        word, shift = divmod(at * ring_bits, _WORD_BITS)
+        if shift + ring_bits > _WORD_BITS:
+            np.right_shift(column, np.uint64(_WORD_BITS - shift), out=packed[word + 1])
+        if shift == 0:
+            packed[word] = column
+        else:
+            column <<= np.uint64(shift)
+            packed[word] |= column
+    out.reshape(-1, len(packed))[:] = packed.T
 
 
 def unpack_bits(packed: Words, words: int, ring_bits: int) -> Words:
@@ -139,24 +149,30 @@ def unpack_bits(packed: Words, words: int, ring_bits: int) -> Words:
     if ring_bits == _WORD_BITS:
         return packed
     period = _period(ring_bits)
-    packed_period = period * ring_bits // _WORD_BITS
-    mask = np.uint64((1 << ring_bits) - 1)
     out = np.empty(words, "<u8")
-    group = _GROUP_WORDS // period * period
-    for start in range(0, words, group):
-        piece = out[start : start + group]
-        rows = -(-len(piece) // period)
+    whole, group = words // period * period, _GROUP_WORDS // period * period
+    for start in range(0, whole, group):
+        rows = out[start : min(start + group, whole)].reshape(-1, period)
         at = start * ring_bits // _WORD_BITS
-        padded = np.zeros((rows, packed_period), "<u8")
-        source_piece = packed[at : at + padded.size]
-        padded.reshape(-1)[: len(source_piece)] = source_piece
-        source = np.ascontiguousarray(padded.T)
-        columns = np.empty((period, rows), "<u8")
-        for column in range(period):
-            word, shift = divmod(column * ring_bits, _WORD_BITS)
-            value = source[word] >> np.uint64(shift)
-            if shift + ring_bits > _WORD_BITS:
-                value |= source[word + 1] << np.uint64(_WORD_BITS - shift)
-            columns[column] = value & mask
-        piece[:] = columns.T.reshape(-1)[: len(piece)]
+        _unpack_rows(packed[at : at + rows.size * ring_bits // _WORD_BITS], ring_bits, rows)
+    if whole < words:
+        last, rest = np.empty((1, period), "<u8"), packed[whole * ring_bits // _WORD_BITS :]
+        padded = np.zeros(period * ring_bits // _WORD_BITS, "<u8")
+        padded[: len(rest)] = rest
+        _unpack_rows(padded, ring_bits, last)
+        out[whole:] = last[0, : words - whole]
     return out
+
+
+def _unpack_rows(packed: Words, ring_bits: int, rows: Words) -> None:
+    """The inverse of `_pack_rows`."""
+    period = rows.shape[1]
+    source = np.ascontiguousarray(packed.reshape(len(rows), -1).T)
+    columns = np.empty((period, len(rows)), "<u8")
+    above = np.empty(len(rows), "<u8")
+    for at, column in enumerate(columns):
+        word, shift = divmod(at * ring_bits, _WORD_BITS)
+        np.right_shift(source[word], np.uint64(shift), out=column)
+        if shift + ring_bits > _WORD_BITS:
+            column |= np.left_shift(source[word + 1], np.uint64(_WORD_BITS - shift), out=above)
+    np.bitwise_and(columns.T, np.uint64((1 << ring_bits) - 1), out=rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -12,19 +12,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from securefed.encoding.tensors import BFLOAT16, BFloat16, Floats, Tensor, TypedTensor, dtype_of, read_values
 from securefed.errors import LocalProtocolError
 
 __all__ = ["WEIGHT", "Floats", "Layout", "TensorSpec"]
 
-Floats = npt.NDArray[np.floating]
-
 WEIGHT: Final = "weight"
-_DTYPE_CODES: Final = {"float16": 1, "float32": 2, "float64": 3}
+_DTYPE_CODES: Final = {"float16": 1, "float32": 2, "float64": 3, BFLOAT16: 4}
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named tensor: `dtype` is float16, float32 or float64."""
+    """One named tensor: `dtype` is float16, float32, float64 or bfloat16."""
 
     name: str
     shape: tuple[int, ...]
@@ -66,9 +65,9 @@ class Layout:
             raise LocalProtocolError("V10", "the layout has no parameters: nothing is trained")
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Floats], metrics: Sequence[str] = ()) -> Layout:
-        """The layout of these arrays, in the mapping's order."""
-        specs = (TensorSpec(name, a.shape, a.dtype.newbyteorder("=").name) for name, a in tensors.items())
+    def of(cls, tensors: Mapping[str, Tensor], metrics: Sequence[str] = ()) -> Layout:
+        """The layout of these tensors, in the mapping's order; their values are not looked at."""
+        specs = (TensorSpec(name, tensor.shape, dtype_of(tensor)) for name, tensor in tensors.items())
         return cls(tuple(specs), tuple(metrics))
 
     @property
@@ -92,8 +91,8 @@ class Layout:
         out += [_text(name) for name in self.scalars]
         return hashlib.sha256(b"".join(out)).digest()
 
-    def check(self, tensors: Mapping[str, Floats]) -> None:
-        """Refuse arrays that are not of this layout; their values are not looked at.
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse tensors that are not of this layout; their values are not looked at.
 
         Raises:
             LocalProtocolError: V2 names or order, V3 shape, V4 dtype; each with the tensor's name.
@@ -103,35 +102,34 @@ class Layout:
             missing, added = sorted(set(wanted) - set(names)), sorted(set(names) - set(wanted))
             what = f"missing {missing[:3]}" if missing else f"unknown {added[:3]}" if added else "in another order"
             raise LocalProtocolError("V2", f"the update's tensors are not the layout's: {what}")
-        for tensor in self.tensors:
-            array = tensors[tensor.name]
-            if array.shape != tensor.shape:
+        for spec in self.tensors:
+            tensor = tensors[spec.name]
+            if tensor.shape != spec.shape:
                 raise LocalProtocolError(
-                    "V3", f"tensor {tensor.name!r} has shape {array.shape}, the layout says {tensor.shape}"
+                    "V3", f"tensor {spec.name!r} has shape {tensor.shape}, the layout says {spec.shape}"
                 )
-            if array.dtype.newbyteorder("=").name != tensor.dtype:
-                raise LocalProtocolError(
-                    "V4", f"tensor {tensor.name!r} is {array.dtype}, the layout says {tensor.dtype}"
-                )
+            if dtype_of(tensor) != spec.dtype:
+                raise LocalProtocolError("V4", f"tensor {spec.name!r} is {tensor.dtype}, the layout says {spec.dtype}")
 
-    def pieces(self, tensors: Mapping[str, Floats], length: int) -> Iterator[npt.NDArray[np.float64]]:
-        """All parameters in order as float64 pieces of `length` (the last may be shorter); memory: two pieces.
+    def pieces(self, tensors: Mapping[str, Tensor], length: int) -> Iterator[npt.NDArray[np.float64]]:
+        """All parameters in order as float64 pieces of `length` (the last may be shorter).
+
+        Memory: two pieces, whatever the tensors' sizes; the next piece is written over the last.
 
         Raises:
             LocalProtocolError: V1 with the tensor's name, where a value is NaN or infinite.
         """
         self.check(tensors)
         piece, filled = np.empty(min(length, self.size)), 0
-        for tensor in self.tensors:
-            # A view where the tensor is contiguous; a copy of this one tensor where it is not.
-            flat = tensors[tensor.name].reshape(-1)
-            done = 0
-            while done < flat.size:
-                step = min(len(piece) - filled, flat.size - done)
+        for spec in self.tensors:
+            tensor, done = tensors[spec.name], 0
+            while done < spec.size:
+                step = min(len(piece) - filled, spec.size - done)
                 part = piece[filled : filled + step]
-                part[:] = flat[done : done + step]
+                with np.errstate(invalid="ignore"):  # a NaN, which is refused in a moment, without a warning
+                    read_values(tensor, done, part)
                 if not np.isfinite(part).all():
-                    raise LocalProtocolError("V1", f"tensor {tensor.name!r} has a NaN or an infinity")
+                    raise LocalProtocolError("V1", f"tensor {spec.name!r} has a NaN or an infinity")
                 done, filled = done + step, filled + step
                 if filled == len(piece):
                     yield piece
@@ -139,15 +137,29 @@ class Layout:
         if filled:
             yield piece[:filled]
 
-    def unflatten(self, values: npt.NDArray[np.float64]) -> dict[str, Floats]:
+    def unflatten(self, values: npt.NDArray[np.float64]) -> dict[str, TypedTensor]:
         """The tensors of a flat vector of `size` values, each in its dtype."""
-        tensors: dict[str, Floats] = {}
-        at = 0
-        for tensor in self.tensors:
-            with np.errstate(over="ignore"):  # beyond the dtype's greatest: an infinity, without a warning
-                flat = values[at : at + tensor.size].astype(tensor.dtype)
-            tensors[tensor.name] = flat.reshape(tensor.shape)
-            at += tensor.size
+        return self.assemble([values])
+
+    def assemble(self, pieces: Iterable[npt.NDArray[np.float64]]) -> dict[str, TypedTensor]:
+        """The tensors of all values in order, each in its dtype; memory beyond the tensors: one piece.
+
+        Args:
+            pieces: of any lengths, `size` values in all.
+        """
+        tensors: dict[str, TypedTensor] = {}
+        source, rest = iter(pieces), np.empty(0)
+        for spec in self.tensors:
+            flat = np.empty(spec.size, "<u2" if spec.dtype == BFLOAT16 else spec.dtype)
+            done = 0
+            while done < spec.size:
+                rest = rest if len(rest) else next(source)
+                part, rest = rest[: spec.size - done], rest[spec.size - done :]
+                with np.errstate(over="ignore"):  # beyond the dtype's greatest: an infinity, without a warning
+                    flat[done : done + len(part)] = BFloat16.nearest(part).bits if spec.dtype == BFLOAT16 else part
+                done += len(part)
+            shaped = flat.reshape(spec.shape)
+            tensors[spec.name] = BFloat16(shaped) if spec.dtype == BFLOAT16 else shaped
         return tensors
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from securefed.encoding.lanes import Words
-from securefed.encoding.layout import WEIGHT, Floats, Layout
+from securefed.encoding.layout import WEIGHT, Layout
 from securefed.encoding.quantize import Numbers
 from securefed.encoding.scalars import metric_from_sum, metric_to_integer, sum_of_digits, to_digits
+from securefed.encoding.tensors import Tensor, TypedTensor
 from securefed.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["PIECE_WORDS", "Decoded", "Randomness", "VectorEncoding"]
@@ -21,14 +22,16 @@ Randomness = Callable[[int], npt.NDArray[np.uint32]]
 """The next m words of the client's rounding stream, uint32, shape [m]."""
 
 PIECE_WORDS: Final = 2**16
-"""Ring words made at a time: a multiple of every packing period, half a megabyte."""
+"""Most ring words made at a time: half a megabyte."""
+_PIECE_LANES: Final = 2**18
+"""Most lanes made at a time: narrow lanes lie up to 32 in a word, and each is a float64 on its way into it."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The weighted mean that a sum of ring words stands for."""
+    """The weighted mean that a sum of ring words stands for; tensors in the layout's dtypes."""
 
-    tensors: dict[str, Floats]
+    tensors: dict[str, TypedTensor]
     weight: int
     metrics: dict[str, float]
 
@@ -45,21 +48,31 @@ class VectorEncoding:
         """Ring words of a vector."""
         return self.numbers.words(self.layout.size, len(self.layout.scalars))
 
+    @property
+    def piece_words(self) -> int:
+        """Ring words made at a time: a power of two of at least 2^13, so a multiple of every packing period."""
+        words = PIECE_WORDS
+        while words * self.numbers.lanes.per_word > _PIECE_LANES:
+            words //= 2
+        return words
+
     def encode(
         self,
-        tensors: Mapping[str, Floats],
+        tensors: Mapping[str, Tensor],
         weight: int,
         metrics: Mapping[str, float],
         randomness: Randomness,
     ) -> Iterator[Words]:
-        """Ring words in order, in pieces of `PIECE_WORDS` (the last is shorter); memory: a few pieces.
+        """Ring words in order, in pieces of `piece_words` (the last is shorter), each in an array of its own.
+
+        Memory: about ten megabytes, however large a tensor is, as long as the tensors themselves lie elsewhere.
 
         Raises:
             LocalProtocolError: V1 … V6; scalars and names are checked before the first piece, values as they come.
         """
         scalars = self._scalar_lanes(weight, metrics)
         lanes = self.numbers.lanes
-        length = PIECE_WORDS * lanes.per_word
+        length = self.piece_words * lanes.per_word
         rest = np.empty(0, "<u8")
         for piece in self.layout.pieces(tensors, length):
             values = self.numbers.quantize(piece, weight, randomness(len(piece)))
@@ -93,37 +106,42 @@ class VectorEncoding:
     def decode(self, total: Words, survivors: int) -> Decoded:
         """The weighted mean over `survivors` clients of the sum of their ring words.
 
+        Memory beyond the sum and the mean: a few pieces.
+
         Args:
             total: uint64, shape [words], reduced modulo the ring.
 
         Raises:
             RemoteProtocolError: V11, where no sum of so many honest vectors looks like this: masks did not cancel.
         """
-        numbers, layout = self.numbers, self.layout
         if len(total) != self.words:
             raise ValueError(f"the sum has {len(total)} words, the layout needs {self.words}")
-        digits: list[int] = []
-        per_piece = PIECE_WORDS * numbers.lanes.per_word
-        bound = survivors * 2 * numbers.greatest
-        lanes_used = layout.size + len(layout.scalars) * numbers.digits
-        # The weight comes behind the parameters, so integers are gathered first and scaled once it is known.
-        sums = np.empty(layout.size, np.int64)
-        for start in range(0, len(total), PIECE_WORDS):
-            lanes = numbers.lanes.unpack(total[start : start + PIECE_WORDS])
-            first = start // PIECE_WORDS * per_piece
-            padding = lanes[max(0, lanes_used - first) :]
-            if lanes.max() > bound or padding.any():
-                raise RemoteProtocolError("V11", "the sum is outside its bounds: the inputs did not belong together")
-            parameters = lanes[: max(0, layout.size - first)]
-            sums[first : first + len(parameters)] = parameters
-            digits += lanes[len(parameters) : lanes_used - first].tolist()
-        if max(digits) > survivors * numbers.greatest:
-            raise RemoteProtocolError("V11", "the sum of a scalar's digits is outside its bounds")
-        per_scalar = [digits[at : at + numbers.digits] for at in range(0, len(digits), numbers.digits)]
-        integers = dict(zip(layout.scalars, (sum_of_digits(d, numbers.bits - 1) for d in per_scalar), strict=True))
+        # The weight comes behind the parameters and scales them all, so the end is read first.
+        integers = self._sums_of_scalars(total, survivors)
         weight = integers.pop(WEIGHT)
-        if not survivors <= weight <= survivors * numbers.greatest_weight:
+        if not survivors <= weight <= survivors * self.numbers.greatest_weight:
             raise RemoteProtocolError("V11", "the sum of weights is outside its bounds")
-        values = numbers.mean(sums.view(np.uint64), survivors, weight)
+        tensors = self.layout.assemble(self._means(total, survivors, weight))
         metrics = {name: metric_from_sum(value, survivors, weight) for name, value in integers.items()}
-        return Decoded(layout.unflatten(values), weight, metrics)
+        return Decoded(tensors, weight, metrics)
+
+    def _sums_of_scalars(self, total: Words, survivors: int) -> dict[str, int]:
+        numbers, layout = self.numbers, self.layout
+        word, lane = divmod(layout.size, numbers.lanes.per_word)
+        behind = numbers.lanes.unpack(total[word:])[lane:]
+        used = len(layout.scalars) * numbers.digits
+        digits: list[int] = behind[:used].tolist()
+        if max(digits) > survivors * numbers.greatest or behind[used:].any():
+            raise RemoteProtocolError("V11", "the sum of a scalar's digits, or the padding, is outside its bounds")
+        per_scalar = [digits[at : at + numbers.digits] for at in range(0, used, numbers.digits)]
+        return dict(zip(layout.scalars, (sum_of_digits(d, numbers.bits - 1) for d in per_scalar), strict=True))
+
+    def _means(self, total: Words, survivors: int, weight: int) -> Iterator[npt.NDArray[np.float64]]:
+        numbers, length = self.numbers, self.piece_words * self.numbers.lanes.per_word
+        bound = survivors * 2 * numbers.greatest
+        for first in range(0, self.layout.size, length):
+            start = first // numbers.lanes.per_word
+            sums = numbers.lanes.unpack(total[start : start + self.piece_words])[: self.layout.size - first]
+            if sums.max() > bound:
+                raise RemoteProtocolError("V11", "the sum is outside its bounds: the inputs did not belong together")
+            yield numbers.mean(sums, survivors, weight)

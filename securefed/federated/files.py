@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["append_line", "replace"]
+__all__ = ["append_line", "is_torn", "replace"]
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -39,6 +39,11 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
     if new:
         _sync_folder(path.parent)
+
+
+def is_torn(line: str, start: str) -> bool:
+    """Whether this is the front of a JSON object that opens with `start` and was never ended."""
+    return start.startswith(line[: len(start)]) and not line.endswith("}")
 
 
 def _sync_folder(folder: Path) -> None:

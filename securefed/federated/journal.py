@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from securefed.errors import LocalProtocolError, PersistenceError
-from securefed.federated.files import append_line
+from securefed.federated.files import append_line, is_torn
 
 __all__ = ["Journal"]
 
@@ -36,7 +36,7 @@ class Journal:
             except (ValueError, KeyError, TypeError):
                 # A crash in mid-write leaves a torn line: nothing had left under that session. It stays the last
                 # one until the next append ends it, so a damaged line with a successor may be one of those too.
-                if not _is_torn(line):
+                if not is_torn(line, '{"round": '):
                     raise PersistenceError("P1", f"{path}: line {number} is damaged; start a new run") from None
 
     def begin(self, round_number: int, session: bytes) -> None:
@@ -53,8 +53,3 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._sessions)
-
-
-def _is_torn(line: str) -> bool:
-    """Whether this is the front of a line that the journal writes."""
-    return '{"round": '.startswith(line[:10]) and not line.endswith("}")

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from securefed.aggregation import Aggregate, ClientId, ClientIdentity, Policy, Scheme, Update, new_round
+from securefed.aggregation import (
+    Adversary,
+    Aggregate,
+    ClientId,
+    ClientIdentity,
+    Credentials,
+    MemoryRecord,
+    Policy,
+    Scheme,
+    SigningKey,
+    Update,
+    new_round,
+)  # fmt: skip
 from securefed.crypto.hashing import digest_in_domain
 from securefed.encoding.layout import Layout
 from securefed.errors import ConfigError
@@ -35,7 +47,7 @@ class Settings:
         job: digest of the configuration; part of the model digest that every key is bound to.
         rounds: number of rounds.
         clients_per_round: cohort size, 0 for all.
-        threshold: for each round; its function of the cohort size.
+        adversary: whom each round is protected against.
         bits, clip: see `encoding.quantize.Numbers`.
         greatest_weight: 1 for a uniform mean; more to weigh clients by their examples, capped at this.
         optimizer: the server's.
@@ -45,7 +57,7 @@ class Settings:
     seed: int
     job: str
     rounds: int
-    threshold: int
+    adversary: Adversary
     bits: int
     clip: float
     clients_per_round: int = 0
@@ -132,11 +144,16 @@ class FederatedLoop:
         self._journal = Journal(folder / "sessions.jsonl") if folder else None
         self._layout = Layout.of(weights, METRICS)
         # Simulated clients take part in whatever the job's configuration says: it is their user's own.
-        policy = Policy(schemes=frozenset({scheme.name}), least_cohort=1, least_sum=1, least_threshold=0.0)
+        policy = Policy(frozenset({scheme.name}), settings.adversary, least_cohort=1, least_sum=1)
+        keys = {client: SigningKey() for client in cohort.by_id}
+        self._public_keys = {client: key.public for client, key in keys.items()}
         self._identities = {
-            client: ClientIdentity(client, self._layout, policy, simulated_rounding_key(settings.seed, name))
+            client: ClientIdentity(
+                client, self._layout, policy, simulated_rounding_key(settings.seed, name),
+                Credentials(keys[client], self._public_keys),
+            )
             for client, name in cohort.by_id.items()
-        }
+        }  # fmt: skip
         self.weights: dict[str, FloatArray] = dict(weights)
         self.finished = 0
 
@@ -170,7 +187,7 @@ class FederatedLoop:
         cohort = self._cohort.choose(number, settings.clients_per_round, settings.seed)
         digest = model_digest(settings.job, self.weights)
         spec = new_round(
-            round_number=number, cohort=cohort, threshold=settings.threshold, model=digest, layout=self._layout,
+            round_number=number, cohort=cohort, adversary=settings.adversary, model=digest, layout=self._layout,
             bits=settings.bits, clip=settings.clip, greatest_weight=settings.greatest_weight,
         )  # fmt: skip
         if self._journal is not None:
@@ -183,16 +200,16 @@ class FederatedLoop:
             return made
 
         transport = InProcess(
-            {client: scheme.client(self._identities[client]) for client in cohort},
+            # A round that aborted is run again under its number. The user of simulated clients runs their server too:
+            # they keep no record over attempts, as deployed clients do.
+            {client: scheme.client(replace(self._identities[client], record=MemoryRecord())) for client in cohort},
             update,
             cost,
             lost={loss.client: loss.stage for loss in settings.losses if loss.round == number},
             stages=scheme.stages,
         )
-        server = scheme.server(spec, self._layout)
-        aggregate = run_round(
-            scheme, server, transport, cost, lambda stage, asked: observer.stage(number, stage, asked)
-        )
+        server = scheme.server(spec, self._layout, self._public_keys)
+        aggregate = run_round(server, transport, cost, lambda stage, asked: observer.stage(number, stage, asked))
         self.weights = settings.optimizer.step(self.weights, aggregate.tensors)
         self.finished = number
         observer.round(RoundResult(number, spec.session, self.weights, aggregate, cost))

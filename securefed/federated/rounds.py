@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-from securefed.aggregation import Aggregate, ClientId, ClientSession, Scheme, ServerSession, Update
+from securefed.aggregation import Aggregate, ClientId, ClientSession, ServerSession, Update
 from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAborted
 
 __all__ = ["InProcess", "RoundCost", "Transport", "run_round"]
@@ -51,7 +51,6 @@ class Transport(Protocol):
 
 
 def run_round(
-    scheme: Scheme,
     server: ServerSession,
     transport: Transport,
     cost: RoundCost,
@@ -60,7 +59,6 @@ def run_round(
     """Drive a round to its aggregate.
 
     Args:
-        scheme: for the names of its stages.
         server: a new session.
         transport: raises RemoteProtocolError where the client refuses.
         cost: filled in here, but for `training_seconds`, which the transport's clients know.
@@ -70,7 +68,8 @@ def run_round(
         RoundAborted: too few clients are left, or the sum makes no sense.
     """
     start = perf_counter()
-    for stage in scheme.stages:
+    while server.aggregate is None:
+        stage = server.stage
         begin, trained = perf_counter(), cost.training_seconds
         requests = server.requests()
         on_stage(stage, len(requests))
@@ -96,8 +95,6 @@ def run_round(
         finally:
             cost.stage_seconds[stage] = perf_counter() - begin - (cost.training_seconds - trained)
             cost.seconds = perf_counter() - start
-    if server.aggregate is None:
-        raise RoundAborted(scheme.stages[-1], "the scheme ended its stages without an aggregate")
     return server.aggregate
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from securefed.aggregation import ClientId, Scheme
+from securefed.aggregation import Adversary, ClientId, Scheme
 from securefed.federated.cohort import Loss
 from securefed.federated.loop import FederatedLoop, RoundResult, Settings
 from securefed.federated.server_optimizer import FedAvg
@@ -27,9 +27,9 @@ from securefed.llm.runtime import derived_seed
 from securefed.llm.schedule import Schedule
 from securefed.llm.training import fit
 from securefed.plain import PlainFloats, PlainIntegers
-from securefed.secagg import PairwiseMasks, default_threshold
+from securefed.secagg import PairwiseMasks
 
-__all__ = ["Arms", "Display", "clip_of", "main_arm", "threshold_of"]
+__all__ = ["Arms", "Display", "adversary_of", "clip_of", "cohort_of", "main_arm"]
 
 SCHEMES: Mapping[str, Callable[[], Scheme]] = {"masks": PairwiseMasks, "plain": PlainIntegers, "float": PlainFloats}
 
@@ -69,10 +69,15 @@ def clip_of(config: Configuration) -> float:
     return config.training.learning_rate * config.training.local_steps * ADAM_BOUND if clip == "auto" else clip
 
 
-def threshold_of(config: Configuration, clients: int) -> int:
-    """Clients needed in a round of this job."""
-    asked = config.training.clients_per_round or clients
-    return config.aggregation.threshold or default_threshold(asked)
+def cohort_of(config: Configuration, clients: int) -> int:
+    """Clients asked in a round of this job."""
+    return config.training.clients_per_round or clients
+
+
+def adversary_of(config: Configuration) -> Adversary:
+    """Whom the rounds of this job are protected against."""
+    aggregation = config.aggregation
+    return Adversary(aggregation.server, aggregation.corrupt, aggregation.dropouts)
 
 
 class Arms:
@@ -162,7 +167,7 @@ class Arms:
             seed=config.seed,
             job=digest(config),
             rounds=training.rounds,
-            threshold=threshold_of(config, len(clients)),
+            adversary=adversary_of(config),
             bits=config.aggregation.bits,
             clip=clip_of(config),
             clients_per_round=training.clients_per_round,

@@ -46,6 +46,7 @@ _Arms = Annotated[tuple[Arm, ...], BeforeValidator(_as_tuple), AfterValidator(_e
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0, le=10)]
 _Clients = Annotated[int, Field(ge=0, le=100_000)]
+_Thousandths = Annotated[float, Field(ge=0, le=0.499)]
 _Round = Annotated[int, Field(ge=1, le=100_000)]
 _Batch = Annotated[int, Field(ge=1, le=65_536)]
 _Blocks = Annotated[int, Field(ge=1, le=256)]
@@ -162,9 +163,13 @@ class Aggregation(Section):
     """of one quantised number"""
     clip: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """greatest magnitude of one number of an update"""
-    threshold: _Clients = 0
-    """clients needed to unmask; 0: floor(2n/3) + 1"""
-    lose_stage: Literal["none", "advertise", "share", "input", "release"] = "none"
+    server: Literal["malicious", "semi-honest"] = "malicious"
+    """what masks protect from: one that lies, or one that follows the protocol and looks"""
+    corrupt: _Thousandths = 0.25
+    """share of a cohort that is corrupt with the server, in thousandths; at least one client"""
+    dropouts: _Thousandths = 0.25
+    """share of a cohort that may be lost in a round, in thousandths"""
+    lose_stage: Literal["none", "advertise", "share", "input", "consent", "release"] = "none"
     """stage in which one client is lost on purpose"""
     lose_round: _Round = 3
     """round in which it is lost, counted from 1"""
@@ -214,9 +219,8 @@ class Configuration(Section):
         if aggregation.lose_stage != "none" and aggregation.lose_round > training.rounds:
             allowed = f"allowed is at most training.rounds ({training.rounds})"
             raise ConfigError("aggregation.lose_round", f"got {aggregation.lose_round}; {allowed}")
-        if cohort and aggregation.threshold > cohort:
-            allowed = f"allowed is at most training.clients_per_round ({cohort})"
-            raise ConfigError("aggregation.threshold", f"got {aggregation.threshold}; {allowed}")
+        if aggregation.lose_stage == "consent" and aggregation.server != "malicious":
+            raise ConfigError("aggregation.lose_stage", 'got "consent"; only a "malicious" server has that stage')
         for key, number in (("training.clients_per_round", cohort), ("data.max_clients", data.max_clients)):
             if number == 1 and aggregation.scheme == "masks":
                 raise ConfigError(key, "got 1; the sum over one client is its update: allowed is 0 or ≥ 2")

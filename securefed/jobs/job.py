@@ -9,7 +9,7 @@ from time import perf_counter
 from securefed.errors import ConfigError
 from securefed.federated.files import replace
 from securefed.federated.training import FloatArray
-from securefed.jobs.arms import Arms, Display, clip_of, main_arm, threshold_of
+from securefed.jobs.arms import Arms, Display, adversary_of, clip_of, cohort_of, main_arm
 from securefed.jobs.configuration import Configuration, digest
 from securefed.jobs.configuration_file import load
 from securefed.jobs.material import Material, corpus_of, prepare, public_start
@@ -83,6 +83,9 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
 
 def _material(config: Configuration, folder: Path, recorder: Recorder, display: Display) -> Material:
     corpus = corpus_of(config)
+    problem = adversary_of(config).infeasible(cohort_of(config, len(corpus.silos)))
+    if problem:
+        raise ConfigError("aggregation", problem)
     start = perf_counter()
     if config.model.base:
         base = config.model.base
@@ -115,6 +118,7 @@ def _keep_base(made: Path, folder: Path) -> Path:
 
 
 def _record_start(config: Configuration, material: Material, recorder: Recorder) -> None:
+    cohort, adversary = cohort_of(config, len(material.clients)), adversary_of(config)
     recorder.write(
         "start", name=config.name, time=now(), seed=config.seed, versions=versions(), machine=machine(),
         clients=[
@@ -128,8 +132,8 @@ def _record_start(config: Configuration, material: Material, recorder: Recorder)
         ],
         parameters={"total": material.parameters, "trained": material.trained_parameters},
         method=config.method.kind, scheme=config.aggregation.scheme,
-        threshold=threshold_of(config, len(material.clients)), bits=config.aggregation.bits, clip=clip_of(config),
-        adversary="semi-honest", corpus=material.corpus.digest,
+        threshold=adversary.least_survivors(cohort), bits=config.aggregation.bits, clip=clip_of(config),
+        adversary=config.aggregation.server, corrupt=adversary.corrupt_clients(cohort), corpus=material.corpus.digest,
     )  # fmt: skip
 
 
@@ -138,4 +142,4 @@ def _keep_result(config: Configuration, material: Material, weights: dict[str, F
     place = folder / ("adapter" if config.method.kind == "lora" else "model")
     methods.save(material.module, place, base=config.model.base or "base")
     material.tokenizer.save_pretrained(str(place))
-    replace(place / "README.md", model_card(config, len(material.clients), threshold_of(config, len(material.clients))))
+    replace(place / "README.md", model_card(config, len(material.clients)))

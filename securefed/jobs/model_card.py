@@ -4,35 +4,36 @@
 from __future__ import annotations
 
 from securefed import __version__
+from securefed.jobs.arms import adversary_of, cohort_of
 from securefed.jobs.configuration import Configuration
 
 __all__ = ["model_card"]
 
 _PROTECTION = {
     "masks": (
-        "Updates were summed under pairwise masks (suite 1, threshold {threshold} of {asked}): a server that follows the protocol, "
-        "together with fewer than {threshold} clients, learns the sum of a round's updates and nothing else about any one of them. "
-        "A server that invents clients is not covered, nor is poisoning."
+        "Updates were summed under pairwise masks (suite 1) in rounds of {asked} clients, protected against {adversary}: it learns the sum of the updates of a "
+        "round's survivors, at least {threshold}, and nothing else about any one of them. Poisoning is not covered."
     ),
     "plain": "Updates were summed in the clear: the server saw each of them.",
     "float": "Updates were summed in the clear: the server saw each of them.",
 }
 
 
-def model_card(config: Configuration, clients: int, threshold: int) -> bytes:
+def model_card(config: Configuration, clients: int) -> bytes:
     """Markdown with the front matter of a model card, UTF-8.
 
     Args:
         config: of the run.
         clients: of the job.
-        threshold: of its rounds.
     """
     method, training = config.method, config.training
     base = config.model.base or "../base"
-    asked = training.clients_per_round or clients
+    asked, adversary = cohort_of(config, clients), adversary_of(config)
     library = "peft" if method.kind == "lora" else "transformers"
     trained = f"LoRA, rank {method.rank}" if method.kind == "lora" else f"all weights ({method.kind})"
-    protection = _PROTECTION[config.aggregation.scheme].format(threshold=threshold, asked=asked)
+    protection = _PROTECTION[config.aggregation.scheme].format(
+        adversary=adversary, threshold=adversary.least_survivors(asked), asked=asked
+    )
     return f"""---
 library_name: {library}
 base_model: {base}

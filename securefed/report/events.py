@@ -64,6 +64,7 @@ class Start:
     method: str
     scheme: str
     threshold: int | None = None
+    corrupt: int | None = None
     bits: int | None = None
     clip: float | str | None = None
     adversary: str = "semi-honest"

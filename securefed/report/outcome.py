@@ -152,11 +152,16 @@ def protection(summary: Summary) -> Protection:
             seen=("The server saw the update of every client in every round.",),
             not_covered=rest,
         )
-    threshold = "the threshold" if start.threshold is None else f"t = {start.threshold}"
+    malicious = start.adversary == "malicious"
+    does = (
+        "it sends, drops, invents and lies as it likes"
+        if malicious
+        else ("it follows the protocol, and tries to learn from everything it receives")
+    )
+    corrupt = "the stated number" if start.corrupt is None else str(start.corrupt)
     return Protection(
         against=(
-            f"A {start.adversary} server (it follows the protocol, and tries to learn from everything it receives), "
-            f"also together with fewer than {threshold} of the {len(start.clients)} clients."
+            f"A {start.adversary} server ({does}), also together with {corrupt} of the {len(start.clients)} clients."
         ),
         hidden=(
             "Each client's update, its number of examples and its training loss, in every round, whoever is lost.",
@@ -167,7 +172,7 @@ def protection(summary: Summary) -> Protection:
             "Colluding clients know their own updates, and can take them off the sum.",
         ),
         not_covered=[
-            "A malicious server: one that invents clients, or tells clients different things, can undo the masking.",
+            *([] if malicious else ["A malicious server: one that tells clients different things can undo masking."]),
             *rest,
         ],
     )

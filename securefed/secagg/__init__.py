@@ -1,5 +1,5 @@
 """Pairwise-mask secure aggregation, sans IO. The text is `protocols/pairwise_masking/README.md`."""
 
-from securefed.secagg.scheme import PairwiseMasks, default_threshold
+from securefed.secagg.scheme import PairwiseMasks
 
-__all__ = ["PairwiseMasks", "default_threshold"]
+__all__ = ["PairwiseMasks"]

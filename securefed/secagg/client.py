@@ -1,17 +1,26 @@
-"""A client's side of one masked round: four requests, four answers, no way back."""
+"""A client's side of one masked round: four or five requests, as many answers, no way back."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from securefed.aggregation import ClientIdentity, Update
+from securefed.aggregation import Update
 from securefed.crypto.kdf import KEY_BYTES
-from securefed.errors import RemoteProtocolError
-from securefed.secagg.client_stages import ClientStage, Closed, New
+from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError
+from securefed.participation import ClientIdentity
+from securefed.secagg.client_input import Shared
+from securefed.secagg.client_opening import Advertised, New
+from securefed.secagg.client_release import Closed, Consented, Masked
+from securefed.secagg.snapshot import pack_held, parse_held
+from securefed.secagg.stages import expected_from
 from securefed.wire.header import SERVER
+from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
+from securefed.wire.vector_writer import iter_words
 
 __all__ = ["MaskingClient"]
+
+_OPENING, _HOLDING, _CLOSED = b"opening", b"holding", b"closed"
 
 
 class MaskingClient:
@@ -24,21 +33,106 @@ class MaskingClient:
     """
 
     def __init__(self, identity: ClientIdentity, *, round_secret: bytes | None = None) -> None:
-        self._id = identity.id
-        self._stage: ClientStage = New(identity, round_secret or os.urandom(KEY_BYTES))
+        self._identity = identity
+        self._round_secret = round_secret or os.urandom(KEY_BYTES)
+        self._received: list[bytes] = []
+        self._stage: New | Advertised | Shared | Masked | Consented | Closed = New(identity, self._round_secret)
 
     def __repr__(self) -> str:
-        return f"MaskingClient(id={self._id}, stage={type(self._stage).__name__})"
+        return f"MaskingClient(id={self._identity.id}, stage={type(self._stage).__name__})"
 
     def reply(self, request: bytes, update: Callable[[], Update]) -> bytes:
         """See `aggregation.ClientSession.reply`. Whatever is raised, this session answers nothing afterwards."""
-        # Closed before the first byte is read: there is no path on which an error leaves the old state behind,
-        # so a session cannot be brought to mask or release twice.
-        stage, self._stage = self._stage, Closed("this client has left the round after an error", "R5")
+        stage = self._leave()
         try:
-            if isinstance(stage, Closed):
-                self._stage = stage
-            answer, self._stage = stage.answer(request, update)
+            answer, after = stage.answer(request, update)
         except RemoteProtocolError as error:
             raise error.blame(SERVER) from None
+        self._enter(after, request)
         return answer
+
+    def reply_in_pieces(self, request: bytes, update: Callable[[], Update]) -> Iterator[bytes | memoryview]:
+        """As `reply`, the answer in pieces: an input of billions of parameters is never whole in memory.
+
+        The checks and the training are done with the first piece. A caller that stops before the last piece has left
+        the round: the record holds the input, and no masks are made again.
+        """
+        stage = self._leave()
+        if not isinstance(stage, Shared):
+            self._stage = stage
+            yield self.reply(request, update)
+            return
+        try:
+            words, attestation, after = stage.masked(request, update)
+        except RemoteProtocolError as error:
+            raise error.blame(SERVER) from None
+        spec = stage.spec
+        context, ring_bits = expected_from(spec, self._identity.id), spec.numbers.lanes.ring_bits
+        yield from iter_words(context, words, spec.words, ring_bits, attestation)
+        self._enter(after, request)
+
+    def _leave(self) -> New | Advertised | Shared | Masked | Consented | Closed:
+        """The state, which this session is not in any more.
+
+        Closed before the first byte is read: there is no path on which an error leaves the old state behind, so a
+        session cannot be brought to mask or release twice.
+        """
+        stage = self._stage
+        self._stage = (
+            stage if isinstance(stage, Closed) else Closed("this client has left the round after an error", "R5")
+        )
+        return stage
+
+    def _enter(self, stage: Advertised | Shared | Masked | Consented | Closed, request: bytes) -> None:
+        if isinstance(stage, Advertised | Shared):
+            self._received.append(request)
+        else:
+            # The input is out: what it was made from is forgotten.
+            self._received, self._round_secret = [], b""
+        self._stage = stage
+
+    def snapshot(self) -> bytes:
+        """See `aggregation.ClientSession.snapshot`: before the input the round secret and the messages received; after
+        it what is held of others; nothing once the shares are released."""
+        match self._stage:
+            case Closed(reason, rule):
+                sections = [_CLOSED, rule.encode(), reason.encode()]
+            case Masked(held):
+                sections = [_HOLDING, *pack_held(held, None)]
+            case Consented(held, survived):
+                sections = [_HOLDING, *pack_held(held, survived)]
+            case _:
+                sections = [_OPENING, self._round_secret, *self._received]
+        return pack_snapshot(Party.CLIENT, [self._identity.id.to_bytes(4, "big"), *sections])
+
+    @classmethod
+    def resume(cls, identity: ClientIdentity, snapshot: bytes) -> MaskingClient:
+        """See `aggregation.Scheme.resume_client`. The identity's record decides what may still leave (R10)."""
+        owner, kind, *sections = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
+        if owner != identity.id.to_bytes(4, "big"):
+            raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
+        if kind == _OPENING:
+            client = cls(identity, round_secret=sections[0])
+            for request in sections[1:]:
+                client._replay(request)
+            return client
+        client = cls(identity)
+        if kind == _HOLDING:
+            held, survived = parse_held(identity, sections)
+            client._enter(Masked(held) if survived is None else Consented(held, survived), b"")
+        else:
+            client._enter(Closed(sections[1].decode(), sections[0].decode()), b"")
+        return client
+
+    def _replay(self, request: bytes) -> None:
+        # Nothing before the input depends on anything but the round secret and what was received.
+        try:
+            self.reply(request, _no_update)
+        except RemoteProtocolError as error:
+            if error.rule == "R11":
+                raise LocalProtocolError("R10", "an older snapshot: the record holds an input after it") from None
+            raise PersistenceError("P3", f"the snapshot does not fit this client any more: {error}") from None
+
+
+def _no_update() -> Update:
+    raise AssertionError("no update is asked for before the input")

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from securefed.crypto import shamir
 from securefed.crypto.hashing import digest_in_domain
 from securefed.crypto.kdf import Label, derive
-from securefed.crypto.x25519 import PrivateKey
+from securefed.crypto.signing import verifies
+from securefed.crypto.x25519 import PrivateKey, check_public_key
+from securefed.errors import RemoteProtocolError
+from securefed.wire.from_client import Entry
 
-__all__ = ["ClientSecrets", "PairContext", "commitment", "self_mask_key"]
+__all__ = [
+    "ClientSecrets", "PairContext", "advertised", "check_entry", "commitment", "consent_draw_key",
+    "self_mask_key",
+]  # fmt: skip
 
 
 class ClientSecrets:
@@ -27,6 +33,8 @@ class ClientSecrets:
         self.channel = PrivateKey(derive(round_secret, Label.CHANNEL_KEY, session))
         self.mask = PrivateKey(self._mask_seed)
         self.self_mask_seed = derive(round_secret, Label.SELF_MASK_SEED, session)
+        self.pick_secret = derive(round_secret, Label.PICK_SECRET, session)
+        self.sample_key = derive(round_secret, Label.CONSENT_SAMPLE, session)
 
     def __repr__(self) -> str:
         return "ClientSecrets(…)"
@@ -66,6 +74,14 @@ class PairContext:
         context = self.session + self.roster + _u32(min(one, other)) + _u32(max(one, other))
         return derive(mine.agree(theirs), Label.PAIRWISE_MASK, context)
 
+    def consent(self, shared: bytes, survived: bytes) -> bytes:
+        """The digest that survivors sign: one roster, one set of those who shared, one of those who survived."""
+        return digest_in_domain("consent", self.session, self.roster, shared, survived)
+
+    def attested(self, shared: bytes) -> bytes:
+        """The digest by which a client attests that it masked within one set of those who shared."""
+        return digest_in_domain("input", self.session, self.roster, shared)
+
 
 def self_mask_key(seed: bytes, session: bytes, client: int) -> bytes:
     """Key of the stream that a client adds for itself."""
@@ -75,6 +91,31 @@ def self_mask_key(seed: bytes, session: bytes, client: int) -> bytes:
 def commitment(seed: bytes, session: bytes, client: int) -> bytes:
     """Binds a client to its self-mask seed before anyone holds a share; hides it, as the seed has 256 bits."""
     return digest_in_domain("self-mask-commitment", session, _u32(client), seed)
+
+
+def advertised(entry: Entry, session: bytes, client: int) -> bytes:
+    """The digest that a client signs to advertise its entry in one session."""
+    return digest_in_domain("advertisement", session, _u32(client), entry.signed())
+
+
+def consent_draw_key(sample_key: bytes, agreement: bytes) -> bytes:
+    """Key of the draw of consents to verify; `agreement` is the digest of the message that holds them."""
+    return derive(sample_key, Label.CONSENT_DRAW, agreement)
+
+
+def check_entry(entry: Entry, session: bytes, client: int, identity: bytes | None) -> None:
+    """Refuse keys that no honest party sends, or that the client did not sign.
+
+    Args:
+        identity: the client's public identity key; None in a round that trusts the server with the keys.
+
+    Raises:
+        RemoteProtocolError: K2, K1 or K5.
+    """
+    for key in (entry.channel, entry.mask):
+        check_public_key(key)
+    if identity is not None and not verifies(identity, advertised(entry, session, client), entry.signature):
+        raise RemoteProtocolError("K5", f"the advertisement of client {client} is not signed by its identity key")
 
 
 def _u32(value: int) -> bytes:

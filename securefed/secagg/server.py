@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import numpy as np
-
-from securefed.aggregation import Aggregate, Attendance, ClientId
+from securefed.aggregation import Aggregate, Attendance
 from securefed.crypto.hashing import digest
 from securefed.crypto.shamir import share_from_bytes
-from securefed.crypto.x25519 import check_public_key
+from securefed.crypto.signing import verifies
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
-from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAborted
-from securefed.secagg.client_stages import SUITE, expected_from
-from securefed.secagg.stages import Stage
+from securefed.errors import ConfigError, LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
+from securefed.participation import ClientId, check_identities
+from securefed.secagg.graph import Neighbourhood, check_promise
+from securefed.secagg.input_sum import InputSum
+from securefed.secagg.keys import PairContext, check_entry
+from securefed.secagg.parameters import Parameters
+from securefed.secagg.server_log import Log
+from securefed.secagg.stages import SUITE, Stage, expected_from
 from securefed.secagg.unmask import Evidence, unmask
+from securefed.wire.frame import pack_set
+from securefed.wire.from_client import Advertisement, Consent, Entry, Release, Shares
+from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
 from securefed.wire.header import SERVER
-from securefed.wire.messages import Advertisement, Delivery, Keys, Offer, Release, Roster, Shares, Survivors
+from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
 from securefed.wire.specification import RoundSpec
-from securefed.wire.vector_writer import read_words
 
 __all__ = ["MaskingServer"]
 
@@ -33,29 +38,51 @@ class MaskingServer:
     Args:
         spec: of the round.
         layout: of the updates; its digest is the specification's.
+        identities: public identity keys by client id; needed where the specification's server is malicious. An honest
+            server so drops whom the clients would refuse.
 
-    Memory: two vectors of ring words, and 82 bytes for each ordered pair of clients.
+    Raises:
+        LocalProtocolError: O2, another layout; K7, one identity key for two clients.
+        ConfigError: `identities`, where they are missing or do not hold the whole cohort.
+
+    Memory: two vectors of ring words, and 82 bytes for each client and holder of its shares.
     """
 
-    def __init__(self, spec: RoundSpec, layout: Layout) -> None:
+    def __init__(self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None) -> None:
         if layout.digest != spec.layout:
             raise LocalProtocolError("O2", "the layout is not the one that the specification names")
+        check_identities(identities or {})
+        if spec.adversary.malicious:
+            strangers = set(spec.cohort).difference(identities or {})
+            if strangers:
+                raise ConfigError(
+                    "identities",
+                    f"a round against a malicious server needs the identity key of client {min(strangers)}",
+                )
         self._spec = spec
+        self._identities = identities if identities is not None and spec.adversary.malicious else {}
+        self._parameters = Parameters.of(len(spec.cohort), spec.adversary)
         self._encoding = VectorEncoding(layout, spec.numbers)
         self._stage = Stage.ADVERTISE
         self._present = Attendance(spec.cohort)
-        self._keys: dict[ClientId, Keys] = {}
+        self._entries: dict[ClientId, Entry] = {}
         self._public_keys: set[bytes] = set()
         self._roster = b""
         self._shares: dict[ClientId, Shares] = {}
-        self._total = np.zeros(0, "<u8")
-        self._survived: dict[ClientId, bool] = {}
+        self._neighbourhoods: dict[ClientId, Neighbourhood] = {}
+        self._deliveries: dict[ClientId, dict[ClientId, Delivered]] = {}
+        self._survivors: tuple[ClientId, ...] = ()
+        self._inputs = InputSum(spec, None, {})
+        self._wanted = b""
+        self._consents: dict[ClientId, bytes] = {}
         self._released: dict[ClientId, dict[ClientId, bytes]] = {}
         self._aggregate: Aggregate | None = None
+        self._wrong_shares: tuple[RemoteProtocolError, ...] = ()
+        self._log = Log()
 
     @property
     def stage(self) -> Stage:
-        """The exchange that is going on."""
+        """The exchange that goes on; `DONE` when the round is over."""
         return self._stage
 
     @property
@@ -63,83 +90,210 @@ class MaskingServer:
         """None until the round is done."""
         return self._aggregate
 
+    @property
+    def wrong_shares(self) -> tuple[RemoteProtocolError, ...]:
+        """Of a finished round: S7 for each wrong share that was located, with its sender as peer."""
+        return self._wrong_shares
+
     def requests(self) -> Mapping[ClientId, bytes]:
         """What each client must be sent now; the same bytes to all but in the input stage."""
-        context = expected_from(self._spec, SERVER)
+        cohort, context = self._spec.cohort, expected_from(self._spec, SERVER)
         match self._stage:
             case Stage.ADVERTISE:
-                return dict.fromkeys(self._spec.cohort, Offer(self._spec).encode(SUITE))
+                return dict.fromkeys(cohort, Offer(self._spec).encode(SUITE))
             case Stage.SHARE:
-                return dict.fromkeys(self._keys, self._roster)
+                return dict.fromkeys(self._entries, self._roster)
             case Stage.INPUT:
+                shared = tuple(self._shares)
+                packed = pack_set(shared, cohort)
                 return {
-                    client: Delivery(
-                        {sender: s.sealed[client] for sender, s in self._shares.items() if sender != client}
-                    ).encode(context)
-                    for client in self._shares
+                    client: Delivery(shared, self._deliveries[client]).encode(context, cohort, packed)
+                    for client in shared
                 }
-            case Stage.RELEASE:
-                message = Survivors(self._survived).encode(context)
-                return {client: message for client, alive in self._survived.items() if alive}
-            case Stage.DONE:
+            case Stage.RELEASE if self._spec.adversary.malicious:
+                packed = Agreement(self._consents).pack(cohort)
+                return {
+                    client: Agreement(self._consents, self._attesting(client)).encode(context, cohort, packed)
+                    for client in self._consents
+                }
+            case Stage.CONSENT | Stage.RELEASE:
+                return dict.fromkeys(self._survivors, Survivors(self._survivors).encode(context, cohort))
+            case _:
                 return {}
 
     def receive(self, client: ClientId, reply: bytes) -> None:
         """See `aggregation.ServerSession.receive`: an answer is taken whole or not at all."""
         with self._present.answer(client):
-            expected = expected_from(self._spec, client)
-            match self._stage:
-                case Stage.ADVERTISE:
-                    self._take_keys(client, Advertisement.decode(reply, expected).keys)
-                case Stage.SHARE:
-                    self._shares[client] = Shares.decode(reply, expected, self._keys.keys() - {client})
-                case Stage.INPUT:
-                    self._total += read_words(reply, expected, self._spec.words, self._spec.numbers.lanes.ring_bits)
-                case Stage.RELEASE:
-                    shares = Release.decode(reply, expected, self._survived.keys()).shares
-                    for share in shares.values():
-                        share_from_bytes(share)
-                    self._released[client] = shares
+            self._take(client, reply)
+        # Of an input the attestation alone is kept, and its words in the sum.
+        self._log.answered(client, self._inputs.attestations.get(client, b"") if self._stage is Stage.INPUT else reply)
 
-    def _take_keys(self, client: ClientId, keys: Keys) -> None:
-        for key in (keys.channel, keys.mask):
-            check_public_key(key)
-        if keys.channel == keys.mask or not self._public_keys.isdisjoint((keys.channel, keys.mask)):
+    def _take(self, client: ClientId, reply: bytes) -> None:
+        expected = expected_from(self._spec, client)
+        match self._stage:
+            case Stage.ADVERTISE:
+                signed = self._spec.adversary.malicious
+                self._take_entry(client, Advertisement.decode(reply, expected, signed=signed).entry)
+            case Stage.SHARE:
+                self._take_shares(client, reply)
+            case Stage.INPUT:
+                self._inputs.add(client, reply)
+            case Stage.CONSENT:
+                signature = Consent.decode(reply, expected).signature
+                if not verifies(self._identities[client], self._wanted, signature):
+                    raise RemoteProtocolError("C1", "a consent that does not verify")
+                self._consents[client] = signature
+            case Stage.RELEASE:
+                shares = Release.decode(reply, expected, self._shares.keys()).shares
+                for share in shares.values():
+                    share_from_bytes(share)
+                for owner, share in shares.items():
+                    if client in self._neighbourhoods[owner].holders:
+                        self._released.setdefault(owner, {})[client] = share
+
+    def _take_entry(self, client: ClientId, entry: Entry) -> None:
+        check_entry(entry, self._spec.session, client, self._identities.get(client))
+        keys = (entry.channel, entry.mask)
+        if entry.channel == entry.mask or not self._public_keys.isdisjoint(keys):
             raise RemoteProtocolError("K4", "a public key was advertised twice")
-        self._public_keys |= {keys.channel, keys.mask}
-        self._keys[client] = keys
+        self._public_keys.update(keys)
+        self._entries[client] = entry
+
+    def _take_shares(self, client: ClientId, reply: bytes) -> None:
+        spec, expected = self._spec, expected_from(self._spec, client)
+        neighbourhood = Neighbourhood.of(spec, self._parameters, client, Shares.peek_pick_secret(reply))
+        recipients = (neighbourhood.holders & self._entries.keys()) - {client}
+        shares = Shares.decode(reply, expected, recipients)
+        check_promise(self._entries[client].promise, shares.pick_secret, spec.session, client)
+        self._shares[client], self._neighbourhoods[client] = shares, neighbourhood
+
+    def receive_in_pieces(self, client: ClientId, chunks: Iterable[bytes | memoryview]) -> None:
+        """As `receive`, of an answer that comes in pieces: an input of billions of parameters is never whole in memory.
+
+        Memory: its ring words, until the last byte has come and been checked.
+        """
+        if self._stage is not Stage.INPUT:
+            self.receive(client, b"".join(chunks))
+            return
+        with self._present.answer(client):
+            self._inputs.add_pieces(client, chunks)
+        self._log.answered(client, self._inputs.attestations.get(client, b""))
+
+    def _consent(self) -> bytes:
+        cohort = self._spec.cohort
+        pairs = PairContext(self._spec.session, digest(self._roster))
+        return pairs.consent(pack_set(self._shares, cohort), pack_set(self._survivors, cohort))
 
     def advance(self) -> None:
         """See `aggregation.ServerSession.advance`."""
         if self._stage is Stage.DONE:
             raise LocalProtocolError("R5", "the round is over: there is no further stage")
+        self._log.advanced()
         # DONE until the next stage is complete: a round that aborts here stays over.
         stage, self._stage = self._stage, Stage.DONE
         answered = self._present.next_stage(stage, self._spec.threshold)
         match stage:
             case Stage.ADVERTISE:
-                self._keys = {client: self._keys[client] for client in answered}
-                self._roster = Roster(self._keys).encode(expected_from(self._spec, SERVER))
+                self._entries = {client: self._entries[client] for client in answered}
+                self._roster = Roster.of(self._entries).encode(expected_from(self._spec, SERVER))
                 self._stage = Stage.SHARE
             case Stage.SHARE:
-                self._total = np.zeros(self._spec.words, "<u8")
+                self._deliver(answered)
+                pairs = PairContext(self._spec.session, digest(self._roster))
+                attested = pairs.attested(pack_set(answered, self._spec.cohort))
+                self._inputs = InputSum(self._spec, attested if self._parameters.attested else None, self._identities)
                 self._stage = Stage.INPUT
             case Stage.INPUT:
-                self._survived = {client: client in answered for client in sorted(self._shares)}
+                self._survivors = answered
+                self._wanted = self._consent()
+                self._stage = Stage.CONSENT if self._spec.adversary.malicious else Stage.RELEASE
+            case Stage.CONSENT:
+                self._consents = {client: self._consents[client] for client in answered}
                 self._stage = Stage.RELEASE
             case Stage.RELEASE:
                 self._present.close()
                 self._finish()
 
-    def _finish(self) -> None:
-        commitments = {client: shares.commitment for client, shares in self._shares.items()}
-        evidence = Evidence(self._spec, digest(self._roster), self._keys, commitments, self._survived, self._released)
-        survivors = tuple(client for client, alive in self._survived.items() if alive)
+    def snapshot(self) -> bytes:
+        """See `aggregation.ServerSession.snapshot`: what was received, but of the inputs their sum alone."""
+        offer = Offer(self._spec).encode(SUITE)
+        opened = bytes([self._aggregate is not None])
+        events = self._log.pack(self._present.refused)
+        return pack_snapshot(Party.SERVER, [offer, opened, self._inputs.total.tobytes(), *events])
+
+    @classmethod
+    def resume(
+        cls, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None, snapshot: bytes
+    ) -> MaskingServer:
+        """See `aggregation.Scheme.resume_server`: all that was received is checked again."""
+        offer, opened, total, *events = parse_snapshot(Party.SERVER, snapshot)
+        if bytes(offer) != Offer(spec).encode(SUITE):
+            raise PersistenceError("P3", "a snapshot of another round")
+        server = cls(spec, layout, identities)
+        log, refused = Log.parse(events)
+        attestations: dict[ClientId, bytes] = {}
         try:
-            unmask(self._total, evidence)
-            self._total &= self._spec.numbers.lanes.ring_mask
-            decoded = self._encoding.decode(self._total, len(survivors))
+            for client, reply in log.events:
+                if client is None and server._stage is Stage.RELEASE:
+                    server._log.advanced()
+                    server._stage = Stage.DONE
+                elif client is None:
+                    server.advance()
+                elif server._stage is Stage.INPUT:
+                    with server._present.answer(client):
+                        server._log.answered(client, reply)
+                    if reply:
+                        attestations[client] = reply
+                else:
+                    server.receive(client, reply)
+        except (RemoteProtocolError, ValueError) as error:
+            raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
+        except RoundAborted:
+            pass  # as the first time
+        server._inputs.taken_up(total, attestations)
+        server._present.refuse(refused)
+        if server._stage is Stage.DONE:
+            server._present.close(aborted=not any(opened))
+            if any(opened):
+                server._decode()
+        return server
+
+    def _attesting(self, client: ClientId) -> dict[ClientId, bytes]:
+        """The attestations of those survivors whose shares this client was delivered."""
+        known = self._inputs.attestations
+        return {sender: known[sender] for sender in self._deliveries[client] if sender in known}
+
+    def _deliver(self, shared: tuple[ClientId, ...]) -> None:
+        """Turn what each client made for others into what was made for each."""
+        self._shares = {client: self._shares[client] for client in shared}
+        self._deliveries = {client: {} for client in shared}
+        for sender, shares in self._shares.items():
+            for receiver, sealed in shares.sealed.items():
+                if receiver in self._deliveries:
+                    self._deliveries[receiver][sender] = Delivered(shares.pick_secret, sealed)
+
+    def _finish(self) -> None:
+        alive = frozenset(self._survivors)
+        evidence = Evidence(
+            self._spec,
+            self._parameters.threshold,
+            digest(self._roster),
+            {client: entry.mask for client, entry in self._entries.items()},
+            {client: shares.commitment for client, shares in self._shares.items()},
+            self._neighbourhoods,
+            {client: client in alive for client in self._shares},
+            self._released,
+        )
+        try:
+            self._wrong_shares = tuple(unmask(self._inputs.total, evidence))
+            self._inputs.total &= self._spec.numbers.lanes.ring_mask
+            self._decode()
         except RemoteProtocolError as error:
             self._present.close(aborted=True)
             raise RoundAborted(Stage.RELEASE, str(error)) from None
-        self._aggregate = Aggregate(decoded.tensors, decoded.weight, decoded.metrics, survivors, self._total)
+
+    def _decode(self) -> None:
+        decoded = self._encoding.decode(self._inputs.total, len(self._survivors))
+        self._aggregate = Aggregate(
+            decoded.tensors, decoded.weight, decoded.metrics, self._survivors, self._inputs.total
+        )  # fmt: skip

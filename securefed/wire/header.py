@@ -14,7 +14,7 @@ __all__ = ["HEADER_BYTES", "SERVER", "VERSION", "Header", "MessageType", "Suite"
 HEADER_BYTES: Final = 64
 SERVER: Final = 0
 """The sender id of the server; clients have 1 … 2^32 − 1."""
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MAGIC: Final = b"SFED"
 _FORMAT: Final = struct.Struct(">4sBBH32sIIQQ")
@@ -31,6 +31,8 @@ class MessageType(IntEnum):
     INPUT = 6
     SURVIVORS = 7
     RELEASE = 8
+    CONSENT = 9
+    AGREEMENT = 10
 
 
 class Suite(IntEnum):

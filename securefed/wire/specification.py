@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from operator import lt
 from typing import Final
 
 from securefed.crypto.hashing import DIGEST_BYTES, digest
 from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError, RemoteProtocolError
+from securefed.wire.adversary import ADVERSARY_BYTES, Adversary
 
 __all__ = ["GREATEST_COHORT", "NONCE_BYTES", "RoundSpec", "ascending"]
 
 GREATEST_COHORT: Final = 2**20
 NONCE_BYTES: Final = 32
-_FIXED: Final = struct.Struct(">32sII32s32sQIIB7sdI")
+_FIXED: Final = struct.Struct(f">32sI{ADVERSARY_BYTES}s32s32sQIIB7sdI")
 GREATEST_SPECIFICATION: Final = _FIXED.size + 4 * GREATEST_COHORT
 
 
 def ascending(ids: Sequence[int]) -> bool:
     """Whether ids are strictly ascending and none is 0, the server's."""
-    return all(low < high for low, high in zip((0, *ids), ids, strict=False))
+    return all(map(lt, ids, islice(ids, 1, None))) and (not ids or ids[0] > 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class RoundSpec:
     Attributes:
         nonce: 32 fresh bytes from the operating system, for this attempt alone.
         round: 0 … 2^32 − 1.
-        threshold: t, least number of clients whose answers open the sum, 1 … n.
+        adversary: who the round is protected against.
         model: digest of the model and configuration that clients train from, 32 bytes.
         layout: digest of the update's layout, 32 bytes.
         values: number of parameters.
@@ -46,7 +50,7 @@ class RoundSpec:
 
     nonce: bytes
     round: int
-    threshold: int
+    adversary: Adversary
     model: bytes
     layout: bytes
     values: int
@@ -76,9 +80,16 @@ class RoundSpec:
             return f"a cohort of {len(self.cohort)} clients is not in 1 … {GREATEST_COHORT}"
         if not ascending(self.cohort) or self.cohort[-1] >= 2**32:
             return "the cohort's ids must be strictly ascending and in 1 … 2^32 - 1"
-        if not 1 <= self.threshold <= len(self.cohort):
-            return f"threshold {self.threshold} is not in 1 … {len(self.cohort)}, the cohort's size"
-        return None
+        return self.adversary.infeasible(len(self.cohort))
+
+    @cached_property
+    def threshold(self) -> int:
+        """L: least number of clients in a sum, and of answers in a stage."""
+        return self.adversary.least_survivors(len(self.cohort))
+
+    def position(self, client: int) -> int:
+        """Where a client of the cohort stands in it, from 0."""
+        return bisect_left(self.cohort, client)
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -93,7 +104,7 @@ class RoundSpec:
     def pack(self) -> bytes:
         """The canonical bytes: the body of OFFER."""
         fixed = _FIXED.pack(
-            self.nonce, self.round, self.threshold, self.model, self.layout, self.values, self.scalars,
+            self.nonce, self.round, self.adversary.pack(), self.model, self.layout, self.values, self.scalars,
             self.greatest_weight, self.bits, bytes(7), self.clip, len(self.cohort),
         )  # fmt: skip
         return fixed + struct.pack(f">{len(self.cohort)}I", *self.cohort)
@@ -112,13 +123,14 @@ class RoundSpec:
         """
         if len(body) < _FIXED.size:
             raise RemoteProtocolError("W15", f"a specification of {len(body)} bytes is too short")
-        nonce, round_, threshold, model, layout, values, scalars, weight, bits, zero, clip, n = _FIXED.unpack_from(body)
+        nonce, round_, adversary, model, layout, values, scalars, weight, bits, zero, clip, n = _FIXED.unpack_from(body)
         if any(zero):
             raise RemoteProtocolError("W15", "reserved bytes are set")
         if len(body) != _FIXED.size + 4 * n:
             raise RemoteProtocolError("W15", f"a specification for {n} clients has {len(body)} bytes")
         cohort = struct.unpack_from(f">{n}I", body, _FIXED.size)
+        parsed = Adversary.parse(adversary)
         try:
-            return cls(nonce, round_, threshold, model, layout, values, scalars, bits, clip, weight, cohort)
+            return cls(nonce, round_, parsed, model, layout, values, scalars, bits, clip, weight, cohort)
         except ConfigError as error:
             raise RemoteProtocolError("W15", error.detail) from None

@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from securefed.crypto import aead, keystream
+from securefed.crypto import aead, engine
 from securefed.crypto.hashing import digest, digest_in_domain
 from securefed.crypto.kdf import Label, derive
 from securefed.crypto.x25519 import PrivateKey, check_public_key
@@ -127,15 +127,15 @@ def parts(test: dict[str, str]) -> tuple[bytes, bytes, bytes, bytes]:
     return key, message, data, bytes.fromhex(test["ct"] + test["tag"])
 
 
-@pytest.mark.parametrize("engine", ["gcm", "ctr"])
-def test_keystream_is_that_of_wycheproofs_aes_gcm(engine: keystream.Engine) -> None:
+@pytest.mark.parametrize("engine_name", ["gcm", "ctr"])
+def test_keystream_is_that_of_wycheproofs_aes_gcm(engine_name: engine.Engine) -> None:
     """The segment's number is the nonce: 37 good tests with a message and a 96-bit nonce, in both engines."""
     used = 0
     for group, test in wycheproof("aes_gcm"):
         if (group["keySize"], group["ivSize"], test["result"]) != (256, 96, "valid") or not test["msg"]:
             continue
         key, message, _, sealed = parts(test)
-        stream = encrypted(engine, key, int(test["iv"], 16), message)
+        stream = encrypted(engine_name, key, int(test["iv"], 16), message)
         assert stream == sealed[: len(message)], test["tcId"]
         used += 1
     assert used == 37
@@ -146,16 +146,16 @@ def test_keystream_is_counter_mode_of_sp_800_38a(monkeypatch: pytest.MonkeyPatch
     file = load("nist/aes_ctr_sp800_38a.json")
     test = next(t for t in file["tests"] if t["id"].endswith("AES256"))
     counter = bytes.fromhex(file["iv"])
-    monkeypatch.setattr(keystream, "_FIRST_COUNTER", int.from_bytes(counter[12:], "big"))
+    monkeypatch.setattr(engine, "_FIRST_COUNTER", int.from_bytes(counter[12:], "big"))
     segment = int.from_bytes(counter[:12], "big")
     made = encrypted("ctr", bytes.fromhex(test["key"]), segment, bytes.fromhex(file["plaintext"]))
     assert made.hex() == test["ciphertext"]
 
 
-def encrypted(engine: keystream.Engine, key: bytes, segment: int, message: bytes) -> bytes:
+def encrypted(engine_name: engine.Engine, key: bytes, segment: int, message: bytes) -> bytes:
     """The message with one segment's keystream."""
     out = bytearray(len(message) + 15)
-    keystream.open_stream(engine, key, segment).update_into(memoryview(message), memoryview(out))
+    engine.open_stream(engine_name, key, segment).update_into(memoryview(message), memoryview(out))
     return bytes(out[: len(message)])
 
 

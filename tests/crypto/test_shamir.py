@@ -15,6 +15,7 @@ from securefed.crypto.shamir import (
     SHARE_BYTES,
     Responders,
     coefficients,
+    locate,
     share_from_bytes,
     split,
 )
@@ -136,3 +137,109 @@ def test_one_wrong_share_gives_another_secret() -> None:
 def test_secrets_have_32_bytes(length: int) -> None:
     with pytest.raises(ValueError, match="a secret has 32 bytes"):
         split(bytes(length), [1], [1, 2])
+
+
+def dealt(indices: list[int], threshold: int) -> tuple[int, dict[int, bytes]]:
+    """A secret, and everybody's share."""
+    secret = seed("located")
+    shares = split(secret, coefficients(seed("round"), threshold, b""), indices)
+    return int.from_bytes(secret, "big"), dict(zip(indices, shares, strict=True))
+
+
+def lied(shares: dict[int, bytes], liars: list[int], lies: list[int]) -> dict[int, bytes]:
+    """Other field elements in the place of the liars' shares: each is off by its lie, 1 … FIELD − 1."""
+    wrong = dict(shares)
+    for liar, lie in zip(liars, lies, strict=True):
+        wrong[liar] = ((int.from_bytes(shares[liar], "big") + lie) % FIELD).to_bytes(SHARE_BYTES, "big")
+    return wrong
+
+
+@given(
+    indices=st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=12, unique=True),
+    similar=st.booleans(),
+    data=st.data(),
+)
+def test_wrong_shares_are_located(indices: list[int], similar: bool, data: st.DataObject) -> None:
+    """All numbers of them, from none to half of what is beyond the threshold, the odd one included."""
+    threshold = data.draw(st.integers(1, len(indices)))
+    count = data.draw(st.integers(0, (len(indices) - threshold + 1) // 2))
+    liars = data.draw(st.permutations(indices))[:count]
+    lies = [1] * count if similar else [data.draw(st.integers(1, FIELD - 1)) for _ in liars]
+    secret, shares = dealt(indices, threshold)
+    assert locate(lied(shares, liars, lies), threshold, secret.__eq__) == (secret, frozenset(liars))
+
+
+@pytest.mark.parametrize(("holders", "threshold"), [(2, 1), (3, 2), (68, 67)])
+def test_one_liar_with_a_single_share_beyond_the_threshold(holders: int, threshold: int) -> None:
+    indices = list(range(1, holders + 1))
+    secret, shares = dealt(indices, threshold)
+    for liar in {1, holders // 2 + 1, holders}:
+        assert locate(lied(shares, [liar], [5]), threshold, secret.__eq__) == (secret, {liar})
+
+
+@pytest.mark.parametrize("wrong", [16, 17])
+def test_a_hundred_holders(wrong: int) -> None:
+    indices = list(range(1, 101))
+    secret, shares = dealt(indices, 67)
+    liars = random.Random(wrong).sample(indices, wrong)
+    assert locate(lied(shares, liars, liars), 67, secret.__eq__) == (secret, set(liars))
+
+
+@pytest.mark.parametrize(("holders", "threshold"), [(4, 3), (5, 3), (6, 3), (9, 4), (9, 9)])
+def test_too_many_wrong_shares_are_not_located(holders: int, threshold: int) -> None:
+    indices = list(range(1, holders + 1))
+    secret, shares = dealt(indices, threshold)
+    for count in range((holders - threshold + 1) // 2 + 1, holders + 1):
+        lies = [random.Random(count + at).randrange(1, FIELD) for at in range(count)]
+        assert locate(lied(shares, indices[-count:], lies), threshold, secret.__eq__) is None
+
+
+@given(st.integers(0, 3), st.data())
+def test_liars_who_know_everything_blame_nobody_else(beyond: int, data: st.DataObject) -> None:
+    """They lie along another polynomial with the same secret, through as many honest shares as it can go."""
+    threshold = data.draw(st.integers(2, 6))
+    indices = list(range(1, threshold + beyond + 1))
+    count = data.draw(st.integers(0, (beyond + 1) // 2))
+    liars, honest = indices[:count], indices[count:]
+    secret, shares = dealt(indices, threshold)
+    # secret polynomial + slope · x · Π (x − h) over t − 2 honest places h: degree t − 1, the same at 0.
+    slope = data.draw(st.integers(1, FIELD - 1))
+    lies = []
+    for liar in liars:
+        lie = slope * liar
+        for place in honest[: threshold - 2]:
+            lie = lie * (liar - place) % FIELD
+        lies.append(lie)
+    assert locate(lied(shares, liars, lies), threshold, secret.__eq__) == (secret, frozenset(liars))
+
+
+def test_a_share_outside_the_field_is_a_wrong_one() -> None:
+    """And one known to be wrong: it takes nothing from what can be found among the others."""
+    secret, shares = dealt([1, 2, 3, 4, 5], 3)
+    shares[4] = FIELD.to_bytes(SHARE_BYTES, "big")
+    assert locate(lied(shares, [5], [1]), 3, secret.__eq__) == (secret, {4, 5})
+    secret, shares = dealt([1, 2, 3, 4], 3)
+    shares[2] = FIELD.to_bytes(SHARE_BYTES, "big")
+    assert locate(shares, 3, secret.__eq__) == (secret, {2})
+    shares[3] = b"\xff" * SHARE_BYTES
+    assert locate(shares, 3, secret.__eq__) is None
+
+
+def test_shares_of_another_secret_are_not_taken() -> None:
+    """All fit one polynomial: whoever split the secret committed to another one."""
+    secret, shares = dealt([1, 2, 3, 4], 3)
+    assert locate(shares, 3, (secret + 1).__eq__) is None
+
+
+def test_only_what_can_be_a_secret_is_shown_to_the_commitment() -> None:
+    shown: list[int] = []
+    shares = {x: (2**256 + 5).to_bytes(SHARE_BYTES, "big") for x in (1, 2, 3)}
+    assert locate(shares, 1, lambda secret: bool(shown.append(secret))) is None
+    assert not shown
+
+
+@pytest.mark.rule("S2")
+def test_s2_no_share_has_index_0() -> None:
+    secret, shares = dealt([1, 2, 3], 2)
+    with refused("S2"):
+        locate(shares | {0: secret.to_bytes(SHARE_BYTES, "big")}, 2, secret.__eq__)

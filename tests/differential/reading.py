@@ -13,6 +13,7 @@ from _pytest.mark.structures import ParameterSet
 from securefed.aggregation import ClientIdentity, Policy, Update
 from securefed.encoding.layout import Layout, TensorSpec
 from securefed.encoding.quantize import Numbers
+from securefed.encoding.tensors import BFLOAT16, BFloat16
 from tests.rounds import OPEN
 
 _PROTOCOLS = Path(__file__).parents[2] / "protocols"
@@ -50,9 +51,10 @@ def numbers_from(vector: dict[str, Any]) -> Numbers:
     return Numbers(vector["cohort"], vector["bits"], float(vector["clip"]), vector["greatest_weight"])
 
 
-def array_from(tensor: dict[str, Any]) -> np.ndarray:
-    values = np.array([float(x) for x in tensor["values"]])
-    return values.astype(tensor["dtype"]).reshape(tensor["shape"])
+def array_from(tensor: dict[str, Any]) -> Any:
+    """An array, or a `BFloat16`."""
+    values = np.array([float(x) for x in tensor["values"]]).reshape(tensor["shape"])
+    return BFloat16.nearest(values) if tensor["dtype"] == BFLOAT16 else values.astype(tensor["dtype"])
 
 
 def update_from(vector: dict[str, Any]) -> Update:

@@ -12,6 +12,7 @@ from securefed.aggregation import ClientIdentity
 from securefed.encoding.lanes import Lanes, pack_bits, unpack_bits
 from securefed.encoding.quantize import Numbers
 from securefed.encoding.scalars import metric_to_integer, sum_of_digits, to_digits
+from securefed.encoding.tensors import BFloat16
 from securefed.encoding.vector import VectorEncoding
 from tests.differential.reading import (
     array_from,
@@ -30,7 +31,7 @@ def encoded(vector: dict[str, Any], update: dict[str, Any], rounding_key: str) -
     """As a session does it: the update must be of the round's model."""
     layout, ours = layout_from(vector["layout"]), update_from(update)
     identity: ClientIdentity = identity_from(1, layout, rounding_key)
-    identity.check_model(replace(spec_of(), model=bytes.fromhex(vector["model"])), ours)
+    identity.check_model(replace(spec_of(), model=bytes.fromhex(vector["model"])), ours.model)
     pieces = VectorEncoding(layout, numbers_from(vector)).encode(
         ours.tensors, ours.weight, ours.metrics, identity.rounding(vector["round"])
     )
@@ -51,6 +52,16 @@ def test_quantisation(vector: dict[str, Any]) -> None:
     assert randomness.tolist() == vector["random_words"]
     lanes = numbers_from(vector).quantize(np.array(vector["values"]), vector["weight"], randomness)
     assert lanes.tolist() == vector["lane_values"]
+
+
+def test_bfloat16() -> None:
+    for vector in load("encoding", "bfloat16")["vectors"]:
+        if "mean" in vector:
+            assert BFloat16.nearest(np.array([vector["mean"]])).bits.tolist() == [vector["bits"]]
+        else:
+            value = BFloat16(np.array([vector["bits"]], np.uint16)).widened()
+            np.testing.assert_array_equal(value, np.array([float(vector["value"])]), strict=False)
+            assert np.signbit(value[0]) == bool(vector["bits"] >> 15)
 
 
 def test_scalars() -> None:
@@ -96,7 +107,8 @@ def test_aggregates(vector: dict[str, Any]) -> None:
     for tensor in mean["tensors"]:
         ours = decoded.tensors[tensor["name"]]
         assert ours.dtype == tensor["dtype"]
-        assert ours.tolist() == array_from(tensor).tolist()
+        bits, theirs = (t.bits if isinstance(t, BFloat16) else t for t in (ours, array_from(tensor)))
+        assert bits.tolist() == theirs.tolist()
     assert (decoded.weight, decoded.metrics) == (mean["weight"], mean["metrics"])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from securefed.encoding.layout import Layout, TensorSpec
+from securefed.encoding.tensors import BFloat16
 from securefed.encoding.vector import PIECE_WORDS, VectorEncoding
 from tests.rounds import LAYOUT, identity_of, spec_of, update_of
 from tests.rules import case, refused
@@ -52,6 +53,7 @@ def with_array(name: str, of: Callable[[np.ndarray], Any]) -> Callable[[Tensors]
         case("V3", "empty", with_array("lora_B", lambda a: a[:0]), "lora_B"),
         case("V4", "float64 for float32", with_array("lora_A", lambda a: a.astype("f8")), "lora_A"),
         case("V4", "float16 for float64", with_array("lora_B", lambda a: a.astype("f2")), "lora_B"),
+        case("V4", "bfloat16 for float32", with_array("lora_A", BFloat16.nearest), "lora_A"),
         case("V4", "int32", with_array("lora_A", lambda a: a.astype("i4")), "lora_A"),
         case("V4", "uint16, as bfloat16 often comes", with_array("lora_A", lambda a: a.astype("u2")), "lora_A"),
         case("V4", "bool", with_array("lora_A", lambda a: a > 0), "lora_A"),
@@ -120,7 +122,8 @@ def test_weights_and_metrics_are_refused_before_any_tensor_is_read() -> None:
         case("V10", "a tensor twice", (TensorSpec("a", (1,)), TensorSpec("a", (2,))), (), "'a'"),
         case("V10", "a metric twice", (TensorSpec("a", (1,)),), ("loss", "loss"), "'loss'"),
         case("V10", "a second weight", (TensorSpec("a", (1,)),), ("weight",), "'weight'"),
-        case("V4", "bfloat16", (TensorSpec("a", (1,), "bfloat16"),), (), "'a'"),
+        case("V4", "eight bits", (TensorSpec("a", (1,), "float8_e4m3fn"),), (), "'a'"),
+        case("V4", "bfloat16 by another name", (TensorSpec("a", (1,), "bf16"),), (), "'a'"),
         case("V4", "int8", (TensorSpec("a", (1,), "int8"),), (), "'a'"),
     ],
 )
@@ -145,6 +148,8 @@ def test_a_layouts_digest_depends_on_all_of_it() -> None:
         Layout((TensorSpec("lora_A", (3, 2)), LAYOUT.tensors[1]), LAYOUT.metrics),
         Layout((TensorSpec("lora_A", (6,)), LAYOUT.tensors[1]), LAYOUT.metrics),
         Layout((TensorSpec("lora_A", (2, 3), "float64"), LAYOUT.tensors[1]), LAYOUT.metrics),
+        Layout((TensorSpec("lora_A", (2, 3), "float16"), LAYOUT.tensors[1]), LAYOUT.metrics),
+        Layout((TensorSpec("lora_A", (2, 3), "bfloat16"), LAYOUT.tensors[1]), LAYOUT.metrics),
         Layout((TensorSpec("lora_AA", (2, 3)), LAYOUT.tensors[1]), LAYOUT.metrics),
         Layout((*LAYOUT.tensors, TensorSpec("c", ())), LAYOUT.metrics),
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from securefed.encoding.layout import Layout, TensorSpec
 from securefed.encoding.quantize import Numbers
-from securefed.encoding.vector import PIECE_WORDS, VectorEncoding
+from securefed.encoding.vector import VectorEncoding
 from tests.rounds import LAYOUT, encoded, identity_of, spec_of, update_of
 from tests.rules import case, refused
 
@@ -61,13 +61,14 @@ def test_a_sum_decodes_to_the_weighted_mean(
 def test_vectors_around_the_length_of_a_piece(more: int, bits: int) -> None:
     """The scalars may lie in the last piece, in one of their own, or across two."""
     numbers = Numbers(3, bits, 1.0, 5)
-    per_piece = PIECE_WORDS * numbers.lanes.per_word
+    piece_words = VectorEncoding(LAYOUT, numbers).piece_words
+    per_piece = piece_words * numbers.lanes.per_word
     for size in (per_piece + more, per_piece - 2 * numbers.digits + more):
         layout = Layout((TensorSpec("a", (size,), "float64"),), ("loss",))
         encoding = VectorEncoding(layout, numbers)
         values = np.random.default_rng(size).uniform(-1, 1, size)
         pieces = list(encoding.encode({"a": values}, 5, {"loss": 0.25}, identity_of(2).rounding(0)))
-        assert all(len(piece) == PIECE_WORDS for piece in pieces[:-1])
+        assert all(len(piece) == piece_words for piece in pieces[:-1])
         words = np.concatenate(pieces)
         assert len(words) == encoding.words
         decoded = encoding.decode(words, 1)
@@ -178,7 +179,7 @@ def test_v11_noise_is_refused() -> None:
 
 
 def test_the_update_of_the_shared_round_decodes() -> None:
-    spec, update = spec_of(cohort=(2,), threshold=1), update_of(2)
+    spec, update = spec_of(), update_of(2)
     decoded = VectorEncoding(LAYOUT, spec.numbers).decode(encoded(spec, 2), 1)
     assert decoded.weight == update.weight
     assert decoded.metrics["loss"] == pytest.approx(update.metrics["loss"], abs=1e-6)

@@ -2,6 +2,7 @@
 
 import hmac
 import itertools
+import random
 import re
 from pathlib import Path
 
@@ -9,29 +10,36 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from protocols import generate
-from protocols.notation import KDF, SEGMENT, H, stream
-from protocols.pairwise_masking import agreed, keys, shamir
-from protocols.pairwise_masking.client import read_delivery
-from protocols.pairwise_masking.reference import Client, Round, masked_input, run_round
-from protocols.pairwise_masking.scenario import Scenario
+from protocols.notation import KDF, SEGMENT, H, RuleBroken, stream
+from protocols.pairwise_masking import agreed, graph, keys, shamir
+from protocols.pairwise_masking.client import reply
+from protocols.pairwise_masking.parameters import parameters_of
+from protocols.pairwise_masking.received import held_shares
+from protocols.pairwise_masking.reference import Client, Server, identity
+from protocols.pairwise_masking.scenario import COMMON_MALICIOUS, SPARSE, SPARSE_MALICIOUS, Scenario
 from protocols.vector_files import load, seed
 from protocols.wire.reference import SERVER, decode
+from protocols.wire.specification import dropouts, least_survivors
 
-SCENARIO = Scenario("self-check", (3, 4, 90, 2**32 - 1), 3)
+SCENARIO = Scenario("self-check", (3, 4, 90, 2**32 - 1))
+SIGNED = Scenario("self-check, signed", (3, 4, 90, 2**32 - 1), COMMON_MALICIOUS)
+SPARSE_ROUND = Scenario("self-check, sparse", tuple(range(5, 17)), SPARSE)
+SPARSE_SIGNED = Scenario("self-check, sparse and signed", tuple(range(5, 16)), SPARSE_MALICIOUS)
+ALL = [SCENARIO, SIGNED, SPARSE_ROUND, SPARSE_SIGNED]
 INPUTS = {client: SCENARIO.ring_words(client) for client in SCENARIO.cohort}
 SECRETS = {client: SCENARIO.round_secret(client) for client in SCENARIO.cohort}
-MODULUS = 2**SCENARIO.parameters.ring.bits
 
-WITHOUT_VECTOR = {"R10"}
-"""Rules on what a party does itself, not on what it receives: no bytes break them."""
-
-
-def run(dropouts: dict[int, int]) -> Round:
-    return run_round(SCENARIO.specification, SECRETS, INPUTS, dropouts)
+WITHOUT_VECTOR = {"R10", "K7"}
+"""Rules on what a party does or holds itself, not on what it receives: no bytes break them."""
 
 
-def total(clients: tuple[int, ...]) -> list[int]:
-    return [sum(column) % MODULUS for column in zip(*(INPUTS[c] for c in clients), strict=True)]
+def total(scenario: Scenario, clients: tuple[int, ...]) -> list[int]:
+    columns = zip(*(scenario.ring_words(client) for client in clients), strict=True)
+    return [sum(column) % 2**scenario.parameters.ring.bits for column in columns]
+
+
+def named(scenario: Scenario) -> str:
+    return scenario.name
 
 
 def test_vectors_are_those_that_would_be_generated():
@@ -52,7 +60,7 @@ def test_vector_names_are_unique_and_files_are_described():
     for file in generate.files():
         content = load(file.protocol, file.name)
         assert list(content)[:3] == ["protocol", "version", "description"]
-        assert content["version"] == 1
+        assert content["version"] == (1 if file.protocol == "encoding" else 2)
         names = [(v.get("rule"), v["name"]) for v in content["vectors"] if "name" in v]
         assert len(set(names)) == len(names), file.path
 
@@ -100,57 +108,103 @@ def test_modulus_of_the_sharing_is_prime():
         assert powers[0] == 1 or p - 1 in powers
 
 
-def test_pairwise_masks_cancel():
+@pytest.mark.parametrize("scenario", ALL, ids=named)
+def test_pairwise_masks_cancel(scenario):
     """The sum of the masked inputs is the sum of the inputs and of the self masks."""
-    result = run({})
-    s, session, bits = SCENARIO.specification, agreed.session(SCENARIO.specification), MODULUS.bit_length() - 1
-    count = len(INPUTS[3])
-    masks = [
-        keys.mask(keys.self_mask_key(keys.self_mask_seed(SECRETS[c], session), session, c), count, bits)
-        for c in s.cohort
-    ]
+    result = scenario.run({})
+    s, session, bits = scenario.specification, agreed.session(scenario.specification), scenario.parameters.ring.bits
+    count = agreed.ring_words_of_round(s)
+    masks = []
+    for client in s.cohort:
+        key = keys.self_mask_key(keys.self_mask_seed(scenario.round_secret(client), session), session, client)
+        masks.append(keys.mask(key, count, bits))
     masked = [0] * count
     for sent in result.transcript:
         if sent.stage == 3 and sent.sender != SERVER:
             body = decode(sent.message, agreed.masked_input(s, sent.sender))
             string = sum(word << (64 * i) for i, word in enumerate(body.words))
-            keys.add(masked, 1, [string >> (bits * i) & (MODULUS - 1) for i in range(count)])
-    expected = [sum(column) for column in zip(total(s.cohort), *masks, strict=True)]
-    assert [word % MODULUS for word in masked] == [word % MODULUS for word in expected]
+            keys.add(masked, 1, [string >> (bits * i) & (2**bits - 1) for i in range(count)])
+    expected = [sum(column) for column in zip(total(scenario, s.cohort), *masks, strict=True)]
+    assert [word % 2**bits for word in masked] == [word % 2**bits for word in expected]
 
 
-@pytest.mark.parametrize("stages", list(itertools.product((None, 1, 2, 3, 4), repeat=4)))
+THREE = Scenario("self-check, three", (3, 90, 2**32 - 1))
+
+
+@pytest.mark.parametrize("stages", list(itertools.product((None, 1, 2, 3, 5), repeat=3)))
 def test_sum_is_exact_for_every_pattern_of_dropouts(stages):
-    """n = 4, t = 3: with one dropout at most the sum is that of U3, with more the round is aborted."""
-    dropouts = {client: stage for client, stage in zip(SCENARIO.cohort, stages, strict=True) if stage}
-    result = run(dropouts)
+    """n = 3, L = t = 2: with one dropout at most the sum is that of U3, with more the round is aborted."""
+    dropouts = {client: stage for client, stage in zip(THREE.cohort, stages, strict=True) if stage}
+    result = THREE.run(dropouts)
     if len(dropouts) > 1:
         assert result.sum is None
         assert result.aborted_at == sorted(dropouts.values())[1]
     else:
-        sent_an_input = tuple(c for c in SCENARIO.cohort if dropouts.get(c, 5) > 3)
-        assert result.answered[2] == sent_an_input
-        assert result.sum == total(sent_an_input)
+        sent_an_input = tuple(c for c in THREE.cohort if dropouts.get(c, 9) > 3)
+        assert result.answered[3] == sent_an_input
+        assert result.sum == total(THREE, sent_an_input)
 
 
-def test_only_one_kind_of_share_is_released():
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("client", SIGNED.cohort)
+def test_sum_is_exact_for_every_dropout_of_a_signed_round(stage, client):
+    """n = 4, L = t = θ = 3."""
+    result = SIGNED.run({client: stage})
+    assert result.answered[3] == tuple(c for c in SIGNED.cohort if c != client or stage > 3)
+    assert result.sum == total(SIGNED, result.answered[3])
+
+
+@pytest.mark.parametrize("draw", range(12))
+@pytest.mark.parametrize("scenario", [SPARSE_ROUND, SPARSE_SIGNED], ids=named)
+def test_a_sparse_round_gives_the_exact_sum_or_none(scenario, draw):
+    """Of up to D + 1 dropouts at any stages; where it gives none, somebody names the rule, or too few answered."""
+    rng = random.Random(draw)
+    gone = rng.sample(scenario.cohort, rng.randint(0, dropouts(len(scenario.cohort), scenario.adversary) + 1))
+    result = scenario.run({client: rng.choice([1, 2, 3, 4, 5]) for client in gone})
+    if result.sum is None:
+        assert result.rule == "S3" or result.aborted_at
+        return
+    assert result.sum == total(scenario, result.answered[3])
+    assert len(result.answered[3]) >= least_survivors(len(scenario.cohort), scenario.adversary)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=named)
+def test_only_one_kind_of_share_is_released(scenario):
     """Over a whole round no client's seed and mask key can both be combined."""
-    result = run({90: 3})
-    s = SCENARIO.specification
-    requests = [m.message for m in result.transcript if m.sender == SERVER and 3 in m.recipients]
-    client = Client(3, SECRETS[3])
-    shares = read_delivery(client, s, requests[1], requests[2])
-    released = next(m.message for m in result.transcript if m.stage == 4 and m.sender == 3)
+    gone, here = scenario.cohort[2], scenario.cohort[0]
+    result = scenario.run({gone: 3})
+    s = scenario.specification
+    requests = [m.message for m in result.transcript if m.sender == SERVER and here in m.recipients]
+    shares = held_shares(scenario.client(here), s, requests[1], requests[2])
+    released = next(m.message for m in result.transcript if m.stage == 5 and m.sender == here)
+    assert shares
     for owner, (of_seed, of_key) in shares.items():
-        assert (of_seed.to_bytes(33, "big") in released) == (owner != 90)
-        assert (of_key.to_bytes(33, "big") in released) == (owner == 90)
+        assert (of_seed.to_bytes(33, "big") in released) == (owner != gone)
+        assert (of_key.to_bytes(33, "big") in released) == (owner == gone)
 
 
-def test_a_step_computed_again_gives_the_same_message():
-    result = run({})
-    offer, roster, delivery, _ = (m.message for m in result.transcript if m.sender == SERVER and 4 in m.recipients)
-    sent = next(m.message for m in result.transcript if m.stage == 3 and m.sender == 4)
-    assert masked_input(Client(4, SECRETS[4]), offer, roster, delivery, INPUTS[4]) == sent
+@pytest.mark.parametrize("scenario", ALL, ids=named)
+def test_shares_lie_with_the_holders_alone(scenario):
+    """Each client that sends shares sends them to its picks; in a complete graph to all others."""
+    s, result = scenario.specification, scenario.run({})
+    k = parameters_of(len(s.cohort), s.adversary).neighbours
+    for sent in result.transcript:
+        if sent.stage == 2 and sent.sender != SERVER:
+            secret = keys.pick_secret(scenario.round_secret(sent.sender), agreed.session(s))
+            holders = graph.holders(s, sent.sender, secret)
+            assert len(holders) == k
+            recipients = holders - {sent.sender}
+            body = decode(sent.message, agreed.shares(s, sent.sender, recipients))
+            assert (body.pick_secret, set(body.sealed)) == (secret, recipients)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=named)
+def test_a_step_computed_again_gives_the_same_message(scenario):
+    result, client = scenario.run({}), scenario.cohort[1]
+    requests = [m.message for m in result.transcript if m.sender == SERVER and client in m.recipients]
+    sent = [m.message for m in result.transcript if m.sender == client]
+    for stage in range(len(requests)):
+        assert reply(scenario.client(client), scenario.ring_words(client), requests[: stage + 1], []) == sent[stage]
 
 
 def test_equal_rosters_are_what_masks_are_bound_to():
@@ -161,3 +215,29 @@ def test_equal_rosters_are_what_masks_are_bound_to():
     one = keys.pairwise_mask_key(private, peer, S, H(b"one roster"), 3, 4)
     assert one != keys.pairwise_mask_key(private, peer, S, H(b"another"), 3, 4)
     assert one == keys.pairwise_mask_key(public, keys.public_key(private), S, H(b"one roster"), 4, 3)
+
+
+@pytest.mark.parametrize("wrong", [{}, {2: b"x" * 32}])
+def test_k7_an_identity_roster_without_the_own_key_is_refused(wrong):
+    own = seed("an identity key")
+    with pytest.raises(RuleBroken, match="K7"):
+        Client(1, seed("a secret"), own, wrong)
+    with pytest.raises(RuleBroken, match="K7"):
+        Client(1, seed("a secret"), own, {1: identity(seed("another"))})
+    assert Client(1, seed("a secret"), own, {1: identity(own), 2: b"x" * 32}).known
+
+
+def test_k6_k7_a_server_does_not_begin_with_identities_that_are_missing_or_shared():
+    identities = SIGNED.identities
+    with pytest.raises(RuleBroken, match="K6"):
+        Server(SIGNED.specification, {i: key for i, key in identities.items() if i != 90})
+    with pytest.raises(RuleBroken, match="K7"):
+        Server(SIGNED.specification, identities | {90: identities[3]})
+    assert Server(SIGNED.specification, identities).requests()
+
+
+def test_the_consents_looked_for_change_with_every_byte_of_the_agreement():
+    s = SPARSE_SIGNED.specification
+    drawn = {graph.consents_looked_for(s, seed("a sample key"), H(bytes([byte]))) for byte in range(20)}
+    assert len(drawn) > 15
+    assert all(len(set(clients)) == 10 and set(clients) <= set(s.cohort) for clients in drawn)

@@ -1,9 +1,12 @@
 """The encoding reference replays its vectors."""
 
+import math
+import struct
 from typing import Any
 
 import pytest
 
+from protocols.encoding import bfloat16
 from protocols.encoding import reference as encoding
 from protocols.encoding.layout import Layout, TensorSpec
 from protocols.encoding.reference import Parameters, Tensor, Update
@@ -76,6 +79,19 @@ def test_a_vector_needs_the_lower_clamp():
     assert -Q - 1 in floors
 
 
+def test_bfloat16():
+    """Widening is the upper half of a float32; the nearest of a value that is one is that one."""
+    for vector in vectors("bfloat16"):
+        if "mean" in vector:
+            assert bfloat16.nearest(vector["mean"]) == vector["bits"]
+            continue
+        bits, value = vector["bits"], float(vector["value"])
+        upper = struct.unpack("<f", struct.pack("<I", bits << 16))[0]
+        assert value == upper or (value != value and upper != upper)
+        assert math.copysign(1.0, bfloat16.value(bits)) == (-1.0 if bits >> 15 and value == value else 1.0)
+        assert value != value or bfloat16.nearest(bfloat16.value(bits)) == bits
+
+
 def test_scalars():
     for vector in vectors("scalars"):
         if "digits" in vector:
@@ -126,7 +142,8 @@ def test_aggregate_is_near_the_mean_of_the_clipped_updates(vector):
         for i, value in enumerate(tensor["values"]):
             shares = [u["tensors"][t]["values"][i] * u["weight"] / W for u in clients]
             exact = sum(max(-c, min(c, share)) for share in shares) * W / weight
-            rounding = 2**-10 * abs(exact) + 2**-24  # the coarsest dtype
+            # Two dtypes of tensors are coarser than the rest: float16 and bfloat16.
+            rounding = 2 ** (-8 if tensor["dtype"] == "bfloat16" else -10) * abs(exact) + 2**-24
             assert abs(value - exact) <= len(clients) * quantum * W / weight + rounding
 
 

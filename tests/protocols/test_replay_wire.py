@@ -16,14 +16,17 @@ from protocols.wire.reference import (
     encode_specification,
     session_of,
 )
+from protocols.wire.specification import corrupt_clients, dropouts, least_survivors
 
 
 def agreed_from(vector: dict[str, Any]) -> Agreed:
-    session, ids = vector["session"], vector["ids"]
+    session, ids, cohort, members = (vector[name] for name in ("session", "ids", "cohort", "members"))
     parsed = {
         "type": Type(vector["type"]),
         "session": session and bytes.fromhex(session),
         "ids": None if ids is None else frozenset(ids),
+        "cohort": None if cohort is None else tuple(cohort),
+        "members": None if members is None else frozenset(members),
     }
     return Agreed(**(vector | parsed))
 
@@ -38,7 +41,7 @@ def test_message_decodes_to_its_body_and_back(vector):
     body = decode(message, agreed)
     assert body_vector(body) == vector["body"]
     session, round_ = message[8:40], int.from_bytes(message[40:44], "big")
-    assert encode(body, agreed.suite, session, round_, agreed.sender) == message
+    assert encode(body, agreed.suite, session, round_, agreed.sender, agreed.cohort or ()) == message
 
 
 @pytest.mark.parametrize("vector", named("specifications"))
@@ -48,6 +51,10 @@ def test_specification_decodes_to_its_fields_and_back(vector):
     assert specification_vector(specification) == vector["fields"]
     assert encode_specification(specification) == data
     assert session_of(data).hex() == vector["session"]
+    n, adversary = len(specification.cohort), specification.adversary
+    assert corrupt_clients(n, adversary) == vector["C"]
+    assert dropouts(n, adversary) == vector["D"]
+    assert least_survivors(n, adversary) == vector["L"]
 
 
 @pytest.mark.parametrize("vector", named("refused"))
@@ -67,4 +74,5 @@ def test_any_other_bytes_are_read_or_refused_by_a_rule(vector):
             body = decode(other, agreed)
         except RuleBroken:
             continue
-        assert encode(body, agreed.suite, other[8:40], int.from_bytes(other[40:44], "big"), agreed.sender) == other
+        round_ = int.from_bytes(other[40:44], "big")
+        assert encode(body, agreed.suite, other[8:40], round_, agreed.sender, agreed.cohort or ()) == other

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from securefed.aggregation import Update
-from securefed.crypto.shamir import FIELD
-from securefed.errors import RemoteProtocolError
-from securefed.secagg.stages import STAGES, Stage
+from securefed.aggregation import Adversary, Credentials, Update
+from securefed.errors import ConfigError, RemoteProtocolError
+from securefed.participation import INPUT
+from securefed.secagg.client import MaskingClient
+from securefed.secagg.server import MaskingServer
+from securefed.secagg.stages import Stage
 from securefed.wire.header import SERVER
-from securefed.wire.messages import Keys
-from tests.rounds import COHORT, LAYOUT, Round, seed, spec_of, update_of
+from tests.rounds import COHORT, LAYOUT, MALICIOUS, Round, identities, identity_of, seed, signing_key, spec_of
 from tests.rules import case, refused
 from tests.secagg import lies
-from tests.secagg.lies import LOW_ORDER, NOT_CANONICAL, STRANGER, VICTIM, flip, keys_of, roster, some_key, with_key
+from tests.secagg.lies import LOW_ORDER, NOT_CANONICAL, STRANGER, VICTIM, entry_of, flip, roster, some_key, with_key
+from tests.secagg.modes import both_modes, told_at
 
 Lie = Callable[[Round], bytes]
 
@@ -24,9 +27,14 @@ def no_update() -> Update:
     raise AssertionError("nobody trains for a request that is refused")
 
 
-def from_another(stage: Stage, **changes: object) -> Lie:
-    """What the same server says in another session: a replay."""
-    return lambda _: Round(spec_of(**changes)).until(stage).requests[stage][VICTIM]
+def from_another(stage: Stage | None, **changes: object) -> Lie:
+    """What the same server says in another session: a replay. No stage: the one that tells who survived."""
+
+    def replayed(round_: Round) -> bytes:
+        at = stage or told_at(round_.spec.adversary)
+        return Round(spec_of(adversary=round_.spec.adversary, **changes)).until(at).requests[at][VICTIM]
+
+    return replayed
 
 
 OFFERS = [
@@ -36,37 +44,45 @@ OFFERS = [
     case("O2", "one scalar less", lambda r: lies.offer(r, scalars=1)),
     case("R1", "a specification with another bit", lambda r: flip(lies.offer(r), 64)),
     case("R2", "a header of another round", lambda r: flip(lies.offer(r), 43)),
-    case("W15", "a threshold over the cohort", lambda r: flip(lies.offer(r), 64 + 36)),
+    case("W15", "a server of no kind", lambda r: flip(lies.offer(r), 64 + 36, 7)),
+    case("W15", "no bits of security", lambda r: lies.offer(r)[: 64 + 37] + b"\0" + lies.offer(r)[64 + 38 :]),
+    case("W15", "so many losses that too few are left", lambda r: flip(lies.offer(r), 64 + 42)),
     case("W12", "from a client", lambda r: flip(lies.offer(r), 47)),
     case("W5", "of another scheme", lambda r: flip(lies.offer(r), 7)),
-    case("R4", "survivors of an earlier round", from_another(Stage.RELEASE)),
+    case("R4", "survivors of an earlier round", from_another(None)),
+]
+
+SIGNED_OFFERS = [
+    case("K6", "a cohort with a stranger", lambda r: lies.offer(r, cohort=(2, 3, 5, STRANGER))),
+    case("K6", "a cohort with a stranger more", lambda r: lies.offer(r, cohort=(*COHORT, STRANGER))),
 ]
 
 ROSTERS = [
     case("R7", "without the receiver", lambda r: roster(r, {VICTIM: None})),
-    case("R7", "smaller than the threshold", lambda r: roster(r, {2: None, 5: None})),
+    case("R7", "smaller than L", lambda r: roster(r, {2: None, 5: None})),
     case("R7", "nobody", lambda r: roster(r, dict.fromkeys(COHORT))),
-    case("W10", "a stranger", lambda r: roster(r, {2: None, STRANGER: Keys(some_key("a"), some_key("b"))})),
-    case("W7", "longer than the cohort", lambda r: roster(r, {STRANGER: Keys(some_key("a"), some_key("b"))})),
+    case("W10", "a stranger", lambda r: roster(r, {2: None, STRANGER: lies.somebody(r)})),
+    case("W7", "longer than the cohort", lambda r: roster(r, {STRANGER: lies.somebody(r)})),
     case("K3", "another channel key of the receiver", lambda r: with_key(r, VICTIM, channel=some_key("a"))),
     case("K3", "another mask key of the receiver", lambda r: with_key(r, VICTIM, mask=some_key("a"))),
+    case("K3", "another promise of the receiver", lambda r: with_key(r, VICTIM, promise=seed("another"))),
     case(
         "K3",
         "the receiver's keys exchanged",
-        lambda r: roster(r, {VICTIM: Keys(keys_of(r, VICTIM).mask, keys_of(r, VICTIM).channel)}),
+        lambda r: with_key(r, VICTIM, channel=entry_of(r, VICTIM).mask, mask=entry_of(r, VICTIM).channel),
     ),
-    case("K4", "the receiver's channel key reflected", lambda r: with_key(r, 5, channel=keys_of(r, VICTIM).channel)),
-    case("K4", "the receiver's mask key reflected", lambda r: with_key(r, 5, mask=keys_of(r, VICTIM).mask)),
-    case("K4", "one client under two ids", lambda r: roster(r, {5: keys_of(r, 8)})),
-    case("K4", "one channel key twice", lambda r: with_key(r, 5, channel=keys_of(r, 2).channel)),
-    case("K4", "one mask key twice", lambda r: with_key(r, 5, mask=keys_of(r, 2).mask)),
-    case("K4", "a mask key in the other column", lambda r: with_key(r, 5, channel=keys_of(r, 2).mask)),
-    case("K4", "one key for two purposes", lambda r: with_key(r, 5, channel=keys_of(r, 5).mask)),
+    case("K4", "the receiver's channel key reflected", lambda r: with_key(r, 5, channel=entry_of(r, VICTIM).channel)),
+    case("K4", "the receiver's mask key reflected", lambda r: with_key(r, 5, mask=entry_of(r, VICTIM).mask)),
+    case("K4", "one client under two ids", lambda r: roster(r, {5: lies.signed(r, 5, entry_of(r, 8))})),
+    case("K4", "one channel key twice", lambda r: with_key(r, 5, channel=entry_of(r, 2).channel)),
+    case("K4", "one mask key twice", lambda r: with_key(r, 5, mask=entry_of(r, 2).mask)),
+    case("K4", "a mask key in the other column", lambda r: with_key(r, 5, channel=entry_of(r, 2).mask)),
+    case("K4", "one key for two purposes", lambda r: with_key(r, 5, channel=entry_of(r, 5).mask)),
     case("K1", "low order as a channel key", lambda r: with_key(r, 5, channel=LOW_ORDER)),
     case("K1", "low order as a mask key", lambda r: with_key(r, 5, mask=LOW_ORDER)),
     case("K2", "not canonical as a channel key", lambda r: with_key(r, 5, channel=NOT_CANONICAL)),
     case("K2", "not canonical as a mask key", lambda r: with_key(r, 5, mask=NOT_CANONICAL)),
-    case("K2", "the same key with its top bit", lambda r: with_key(r, 5, mask=flip(keys_of(r, 2).mask, 31, 7))),
+    case("K2", "the same key with its top bit", lambda r: with_key(r, 5, mask=flip(entry_of(r, 2).mask, 31, 7))),
     case("R1", "of another attempt", from_another(Stage.SHARE, nonce=seed("another"))),
     case("R1", "of another model", from_another(Stage.SHARE, model=seed("another"))),
     case("R1", "of the next round", from_another(Stage.SHARE, round=8)),
@@ -77,170 +93,116 @@ ROSTERS = [
 ]
 
 
-def swapped(round_: Round) -> bytes:
-    sealed = lies.boxes(round_)
-    return lies.delivery(round_, {2: sealed[5], 5: sealed[2]})
+def unsigned(round_: Round, client: int, **changes: bytes) -> bytes:
+    """One client's entry changed by the server alone: the signature stays the old one."""
+    return roster(round_, {client: replace(entry_of(round_, client), **changes)})
 
 
-DELIVERIES = [
-    case("R8", "shares of too few", lambda r: lies.delivery(r, {2: None, 5: None})),
-    case("R8", "shares of nobody", lambda r: lies.delivery(r, {2: None, 5: None, 8: None})),
-    case("W10", "shares of a stranger", lambda r: lies.delivery(r, {2: None, STRANGER: lies.boxes(r)[2]})),
-    case("W10", "the receiver's own", lambda r: lies.delivery(r, {VICTIM: lies.boxes(r)[2]})),
-    case("S4", "a bit of a ciphertext", lambda r: lies.delivery(r, {5: flip(lies.boxes(r)[5], 0)})),
-    case("S4", "a bit of a tag", lambda r: lies.delivery(r, {8: flip(lies.boxes(r)[8], 81, 7)})),
-    case("S4", "two senders exchanged", swapped),
-    case("S4", "one sender's twice", lambda r: lies.delivery(r, {2: lies.boxes(r)[5]})),
-    case("S4", "sealed for another", lambda r: lies.delivery(r, {2: lies.boxes(r, 5)[2]})),
-    case("S4", "sent back to its sender", lambda r: lies.delivery(r, {2: lies.shares_of(r, VICTIM).sealed[2]})),
-    case(
-        "S4",
-        "sealed in another session",
-        lambda r: lies.delivery(r, {2: lies.boxes(Round(spec_of(nonce=seed("x"))).until(Stage.INPUT))[2]}),
-    ),
-    case(
-        "S4",
-        "sealed under another roster",
-        lambda r: lies.delivery(r, {2: lies.sealed_pair(r, 2, *lies.good_pair(r, 2), roster=seed("roster"))}),
-    ),
-    case("S1", "a share that is p", lambda r: lies.delivery(r, {2: lies.sealed_pair(r, 2, FIELD, 1)})),
-    case("S1", "a share of 2^264 − 1", lambda r: lies.delivery(r, {2: lies.sealed_pair(r, 2, 1, 2**264 - 1)})),
-    case("R1", "of another attempt", from_another(Stage.INPUT, nonce=seed("another"))),
-    case("R2", "with another round in its header", lambda r: flip(lies.delivery(r, {}), 43)),
-    case("R4", "the roster again", lambda r: r.requests[Stage.SHARE][VICTIM]),
-    case("R4", "survivors before any input", from_another(Stage.RELEASE, nonce=seed("nonce"))),
-]
+def another_attempt(round_: Round, client: int) -> bytes:
+    """The client's entry of another attempt at the round, signed by it there."""
+    other = Round(spec_of(adversary=round_.spec.adversary, nonce=seed("another"))).until(Stage.SHARE)
+    return roster(round_, {client: entry_of(other, client)})
 
-SURVIVORS = [
-    case("R9", "a dropout is left out", lambda r: lies.survivors(r, {8: None})),
-    case("R9", "a survivor is left out", lambda r: lies.survivors(r, {2: None})),
-    case("R9", "the receiver is left out", lambda r: lies.survivors(r, {VICTIM: None})),
-    case("R9", "the receiver has dropped out", lambda r: lies.survivors(r, {VICTIM: False})),
-    case("R9", "fewer survivors than the threshold", lambda r: lies.survivors(r, {2: False, 5: False})),
-    case("R9", "nobody", lambda r: lies.survivors(r, dict.fromkeys(COHORT))),
-    case("W10", "a stranger for another", lambda r: lies.survivors(r, {8: None, STRANGER: False})),
-    case("W7", "a stranger more", lambda r: lies.survivors(r, {STRANGER: False})),
-    case("W14", "both kinds of shares of one client", lambda r: lies.survivors(r, {})[:-4] + b"\x02\x01\x01\x01"),
-    case("R1", "of another attempt", from_another(Stage.RELEASE, nonce=seed("another"))),
-    case("R2", "with another round in its header", lambda r: flip(lies.survivors(r, {}), 43)),
-    case("R4", "the delivery again", lambda r: r.requests[Stage.INPUT][VICTIM]),
+
+SIGNED_ROSTERS = [
+    case("K5", "the server's channel key", lambda r: unsigned(r, 5, channel=some_key("a"))),
+    case("K5", "the server's mask key", lambda r: unsigned(r, 5, mask=some_key("a"))),
+    case("K5", "other picks", lambda r: unsigned(r, 5, promise=seed("another"))),
+    case("K5", "a bit of a signature", lambda r: unsigned(r, 2, signature=flip(entry_of(r, 2).signature, 40))),
+    case("K5", "no signature", lambda r: unsigned(r, 2, signature=bytes(64))),
+    case("K5", "another's signature", lambda r: unsigned(r, 2, signature=entry_of(r, 8).signature)),
+    case("K5", "signed by another client", lambda r: roster(r, {2: lies.signed(r, 2, entry_of(r, 2), by=8)})),
+    case("K5", "keys that another signed for itself", lambda r: roster(r, {5: lies.somebody(r, 8)})),
+    case("K5", "of another attempt", lambda r: another_attempt(r, 8)),
+    case("K3", "another signature of the receiver", lambda r: unsigned(r, VICTIM, signature=bytes(64))),
 ]
 
 
-def deceive(rule: str, lie: Lie, stage: Stage) -> None:
+def deceive(rule: str, lie: Lie, stage: Stage, adversary: Adversary) -> None:
     """The client refuses the lie, nobody trains for it, and then the truth comes too late (R5)."""
-    round_ = Round().until(stage)
+    round_ = Round(spec_of(adversary=adversary)).until(stage)
     client, truth = round_.clients[VICTIM], round_.server.requests()[VICTIM]
     message = lie(round_)
     with refused(rule) as caught:
         client.reply(message, no_update)
     assert isinstance(caught.value, RemoteProtocolError)
-    # Of a sealed share the server and its sender may be at fault: the message names the sender.
-    assert caught.value.peer in ((2, 5, 8) if rule in ("S1", "S4") else (SERVER,))
+    assert caught.value.peer == SERVER
     for again in (truth, message, round_.requests[Stage.ADVERTISE][VICTIM]):
         with refused("R5", peer=SERVER):
             client.reply(again, no_update)
 
 
+@both_modes
 @pytest.mark.rule("R5")
 @pytest.mark.parametrize(("rule", "lie"), OFFERS)
-def test_offers(rule: str, lie: Lie) -> None:
-    deceive(rule, lie, Stage.ADVERTISE)
+def test_offers(rule: str, lie: Lie, adversary: Adversary) -> None:
+    deceive(rule, lie, Stage.ADVERTISE, adversary)
 
 
+@pytest.mark.parametrize(("rule", "lie"), SIGNED_OFFERS)
+def test_signed_offers(rule: str, lie: Lie) -> None:
+    deceive(rule, lie, Stage.ADVERTISE, MALICIOUS)
+
+
+@both_modes
 @pytest.mark.rule("R5")
 @pytest.mark.parametrize(("rule", "lie"), ROSTERS)
-def test_rosters(rule: str, lie: Lie) -> None:
-    deceive(rule, lie, Stage.SHARE)
+def test_rosters(rule: str, lie: Lie, adversary: Adversary) -> None:
+    deceive(rule, lie, Stage.SHARE, adversary)
 
 
-@pytest.mark.rule("R5")
-@pytest.mark.parametrize(("rule", "lie"), DELIVERIES)
-def test_deliveries(rule: str, lie: Lie) -> None:
-    deceive(rule, lie, Stage.INPUT)
+@pytest.mark.parametrize(("rule", "lie"), SIGNED_ROSTERS)
+def test_signed_rosters(rule: str, lie: Lie) -> None:
+    deceive(rule, lie, Stage.SHARE, MALICIOUS)
 
 
-@pytest.mark.rule("R5")
-@pytest.mark.parametrize(("rule", "lie"), SURVIVORS)
-def test_survivors(rule: str, lie: Lie) -> None:
-    deceive(rule, lie, Stage.RELEASE)
+def test_a_roster_that_a_client_signed_itself_is_taken() -> None:
+    """What K5 refuses is what it says: new keys of a corrupt client under its own signature are good."""
+    round_ = Round().until(Stage.SHARE)
+    assert round_.ask(VICTIM, with_key(round_, 5, channel=some_key("a"), mask=some_key("b")))
 
 
-@pytest.mark.rule("R9")
-def test_r9_survivors_that_were_not_delivered() -> None:
-    """Who shared may neither grow nor shrink afterwards: 8 did not share, 5 did not send an input."""
-    for changes in ({8: False}, {8: True}, {2: None, 8: True}):
-        round_ = Round(spec_of(threshold=2)).until(Stage.RELEASE, {8: Stage.SHARE, 5: Stage.INPUT})
-        with refused("R9", peer=SERVER):
-            round_.ask(VICTIM, lies.survivors(round_, changes))
+@pytest.mark.rule("R11")
+@both_modes
+@pytest.mark.parametrize("round_number", [0, 6, 7])
+def test_r11_a_round_that_is_over_is_not_offered_again(adversary: Adversary, round_number: int) -> None:
+    """Round 7 was given an input: neither another attempt at it nor an older round is taken part in."""
+    identity = identity_of(VICTIM)
+    identity.record.claim(INPUT, 7, seed("an earlier session"))
+    again = Round(spec_of(adversary=adversary, round=round_number, nonce=seed("another")))
+    client = MaskingClient(identity)
+    with refused("R11", peer=SERVER):
+        client.reply(again.server.requests()[VICTIM], no_update)
+    later = Round(spec_of(adversary=adversary, round=8))
+    assert MaskingClient(identity).reply(later.server.requests()[VICTIM], no_update)
 
 
-@pytest.mark.rule("R4")
-@pytest.mark.rule("R5")
-@pytest.mark.parametrize("stage", STAGES)
-def test_r4_a_request_is_answered_once(stage: Stage) -> None:
-    """Identical or not, no second answer: no second mask, no second kind of share. And no way back afterwards."""
-    round_ = Round().until(stage)
-    request = round_.requests[stage][VICTIM]
-    round_.ask(VICTIM, request)
-    with refused("R4", peer=SERVER):
-        round_.clients[VICTIM].reply(request, no_update)
-    if stage is not Stage.RELEASE:
-        with refused("R5", peer=SERVER):
-            round_.clients[VICTIM].reply(request, no_update)
+@pytest.mark.rule("K7")
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param({**identities(COHORT), 8: signing_key(5).public}, id="one key for two clients"),
+        pytest.param({**identities(COHORT), 8: signing_key(VICTIM).public}, id="its own key for another too"),
+        pytest.param(identities((2, 5, 8)), id="without its own"),
+        pytest.param({**identities(COHORT), VICTIM: signing_key(9).public}, id="with another key of its own"),
+        pytest.param({**identities(COHORT), 8: signing_key(8).public[:31]}, id="with a key that is too short"),
+    ],
+)
+def test_k7_an_identity_roster_that_protects_nobody(known: dict[int, bytes]) -> None:
+    with refused("K7"):
+        replace(identity_of(VICTIM), credentials=Credentials(signing_key(VICTIM), known))
 
 
-@pytest.mark.rule("R4")
-def test_r4_a_second_partition_is_not_answered() -> None:
-    """The attack on both kinds of shares: the same clients once as dropped, once as surviving."""
-    round_ = Round(spec_of(threshold=2)).until(Stage.RELEASE)
-    first = lies.survivors(round_, {8: False})
-    second = lies.survivors(round_, {8: True})
-    assert round_.ask(VICTIM, first)
-    for message in (second, first):
-        with refused("R4", peer=SERVER):
-            round_.ask(VICTIM, message)
+@pytest.mark.rule("K7")
+@both_modes
+def test_k7_at_the_server(adversary: Adversary) -> None:
+    with refused("K7"):
+        MaskingServer(spec_of(adversary=adversary), LAYOUT, {**identities(COHORT), 8: signing_key(5).public})
 
 
-@pytest.mark.rule("R10")
-@pytest.mark.rule("R4")
-def test_r10_a_mask_is_used_once() -> None:
-    """The update is asked for once in a session, whatever the server repeats; each session has other masks."""
-    round_ = Round().until(Stage.INPUT)
-    asked = []
-
-    def update() -> Update:
-        asked.append(1)
-        return update_of(VICTIM)
-
-    request = round_.requests[Stage.INPUT][VICTIM]
-    round_.clients[VICTIM].reply(request, update)
-    for rule in ("R4", "R5", "R5"):
-        with refused(rule, peer=SERVER):
-            round_.clients[VICTIM].reply(request, update)
-    assert asked == [1]
-
-
-@pytest.mark.rule("R5")
-def test_r5_an_error_in_the_training_ends_the_session() -> None:
-    round_ = Round().until(Stage.INPUT)
-    request = round_.requests[Stage.INPUT][VICTIM]
-
-    def broken() -> Update:
-        raise KeyError("data")
-
-    with pytest.raises(KeyError, match="data"):
-        round_.clients[VICTIM].reply(request, broken)
-    with refused("R5", peer=SERVER):
-        round_.ask(VICTIM, request)
-
-
-@pytest.mark.rule("R4")
-@pytest.mark.parametrize("stage", STAGES)
-def test_r4_every_message_at_every_other_time(stage: Stage) -> None:
-    whole = Round().until(Stage.DONE)
-    for other in STAGES:
-        if other is not stage:
-            round_ = Round().until(stage)
-            with refused("R4", peer=SERVER):
-                round_.clients[VICTIM].reply(whole.requests[other][VICTIM], no_update)
+@pytest.mark.parametrize("known", [None, {}, identities((2, 3, 5))], ids=["none", "empty", "without 8"])
+def test_k6_at_the_server_is_a_mistake_in_the_configuration(known: dict[int, bytes] | None) -> None:
+    with pytest.raises(ConfigError, match="needs the identity key of client") as caught:
+        MaskingServer(spec_of(), LAYOUT, known)
+    assert caught.value.key == "identities"
+    assert MaskingServer(spec_of(), LAYOUT, identities(range(1, 20)))

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securefed.aggregation import Policy, ServerSession, Update
+from securefed.aggregation import Adversary, Policy, ServerSession, Update
 from securefed.errors import RoundAborted
 from securefed.plain import PlainFloats, PlainIntegers
+from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER
-from securefed.wire.messages import Offer
 from tests.rounds import COHORT, LAYOUT, identity_of, seed, spec_of, update_of
 from tests.rules import case, refused
 from tests.secagg.lies import STRANGER, flip
 
 SCHEMES = [PlainIntegers(), PlainFloats()]
-ANY = Policy(frozenset({"plain", "float"}), least_cohort=1, least_sum=1, least_threshold=0.0)
+ANY = Policy(frozenset({"plain", "float"}), Adversary("semi-honest", 0.0, 0.0, security=1), 1, 1)
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 
 

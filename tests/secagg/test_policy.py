@@ -7,32 +7,39 @@ from typing import Any
 
 import pytest
 
-from securefed.aggregation import Policy, Update, new_round
+from securefed.aggregation import Adversary, Policy, Update, new_round
 from securefed.errors import ConfigError, RoundAborted
 from securefed.plain import PlainFloats, PlainIntegers
 from securefed.secagg import PairwiseMasks
 from securefed.secagg.stages import Stage
+from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER, Suite
-from securefed.wire.messages import Offer
-from tests.rounds import COHORT, LAYOUT, MODEL, Round, identity_of, seed, spec_of, update_of
+from tests.rounds import COHORT, LAYOUT, MALICIOUS, MODEL, SEMI_HONEST, Round, identity_of, seed, spec_of, update_of
 from tests.rules import case, refused
 from tests.secagg.lies import VICTIM
 
 STRICT = Policy(
-    frozenset({"masks"}), least_cohort=4, least_threshold=0.5, greatest_clip=0.5, least_bits=16
+    frozenset({"masks"}), MALICIOUS, least_cohort=4, least_sum=3, greatest_clip=0.5, least_bits=16
 )  # exactly what the shared round offers
 NINE = tuple(range(1, 10))
+NO_LOSSES = Adversary("malicious", 0.25, 0.0)
+FOLLOWS = Adversary("semi-honest", 0.25, 0.0)
+TWO = {"cohort": (2, 3), "adversary": FOLLOWS}
 
 
 @pytest.mark.parametrize(
     ("rule", "policy", "spec"),
     [
-        case("O1", "cohort one too small", {}, {"cohort": (2, 3, 5)}),
-        case("O1", "cohort of one", {"least_threshold": 0.0}, {"cohort": (3,), "threshold": 1}),
-        case("O1", "threshold of exactly half", {}, {"threshold": 2}),
-        case("O1", "threshold of 1", {}, {"threshold": 1}),
-        case("O1", "a sum over two", {"least_cohort": 3}, {"cohort": (2, 3, 5), "threshold": 2}),
-        case("O1", "threshold of exactly two thirds", {"least_threshold": 2 / 3}, {"cohort": NINE, "threshold": 6}),
+        case("O1", "cohort one too small", {"least_sum": 1}, {"cohort": (2, 3, 5), "adversary": NO_LOSSES}),
+        case("O1", "a server that is trusted to follow", {}, {"adversary": SEMI_HONEST}),
+        case("O1", "fewer corrupt clients", {}, {"adversary": replace(MALICIOUS, corrupt=0.249)}),
+        case("O1", "nobody corrupt", {}, {"adversary": replace(MALICIOUS, corrupt=0.0)}),
+        case("O1", "a bit of security less", {}, {"adversary": replace(MALICIOUS, security=39)}),
+        case("O1", "one bit of security", {}, {"adversary": replace(MALICIOUS, security=1)}),
+        case("O1", "sums one too small", {"least_sum": 4}, {}),
+        case(
+            "O1", "a sum over two", {"least_cohort": 2, "adversary": FOLLOWS}, {"cohort": (2, 3), "adversary": FOLLOWS}
+        ),
         case("O1", "clip a little over", {}, {"clip": 0.5000001}),
         case("O1", "huge clip", {}, {"clip": 2.0**512}),
         case("O1", "one bit less", {}, {"bits": 15}),
@@ -56,16 +63,45 @@ def test_o1_a_round_below_the_policy(rule: str, policy: dict[str, Any], spec: di
     [
         ({}, {}),
         ({"greatest_clip": None}, {"clip": 2.0**512}),
-        ({"least_threshold": 2 / 3}, {"cohort": NINE, "threshold": 7}),
+        ({"adversary": SEMI_HONEST}, {}),
+        ({"adversary": SEMI_HONEST}, {"adversary": SEMI_HONEST}),
+        ({}, {"adversary": replace(MALICIOUS, security=128)}),
+        ({}, {"adversary": replace(MALICIOUS, correctness=1, dropouts=0.0)}),
+        ({"least_sum": 6}, {"cohort": NINE, "adversary": replace(MALICIOUS, dropouts=0.1)}),
         (
-            {"least_cohort": 1, "least_sum": 1, "least_threshold": 0.0, "least_bits": 2},
-            {"cohort": (3,), "threshold": 1, "bits": 2},
+            {"least_cohort": 1, "least_sum": 1, "least_bits": 2, "adversary": replace(NO_LOSSES, corrupt=0.0)},
+            {"cohort": (3, 4), "bits": 2, "adversary": replace(NO_LOSSES, corrupt=0.0)},
         ),
     ],
 )
 def test_a_round_that_just_meets_the_policy(policy: dict[str, Any], spec: dict[str, Any]) -> None:
-    client = PairwiseMasks().client(identity_of(VICTIM, policy=replace(STRICT, **policy)))
+    identity = identity_of(VICTIM, policy=replace(STRICT, **policy), cohort=range(1, 10))
+    client = PairwiseMasks().client(identity)
     assert client.reply(Offer(spec_of(**spec)).encode(Suite.PAIRWISE_MASKS), lambda: update_of(VICTIM))
+
+
+def test_dropouts_are_the_servers_affair() -> None:
+    """A client asks for a server, corrupt clients and bits of security; how many losses to survive is no protection."""
+    wanted = replace(MALICIOUS, dropouts=0.3, correctness=60)
+    client = PairwiseMasks().client(identity_of(VICTIM, policy=replace(STRICT, adversary=wanted)))
+    assert client.reply(Offer(spec_of()).encode(Suite.PAIRWISE_MASKS), lambda: update_of(VICTIM))
+
+
+def test_without_a_word_a_client_wants_a_malicious_server_withstood() -> None:
+    wanted = Policy().adversary
+    assert (wanted.malicious, wanted.corrupt, wanted.security) == (True, 0.1, 40)
+
+
+@pytest.mark.rule("O1")
+def test_o1_a_round_against_a_malicious_server_needs_an_identity_key() -> None:
+    """Whoever has none takes part where the server is trusted to follow the protocol, and nowhere else."""
+    identity = replace(identity_of(VICTIM), credentials=None)
+    with refused("O1", peer=SERVER):
+        PairwiseMasks().client(identity).reply(
+            Offer(spec_of()).encode(Suite.PAIRWISE_MASKS), lambda: update_of(VICTIM)
+        )  # fmt: skip
+    trusting = Offer(spec_of(adversary=SEMI_HONEST)).encode(Suite.PAIRWISE_MASKS)
+    assert PairwiseMasks().client(identity).reply(trusting, lambda: update_of(VICTIM))
 
 
 @pytest.mark.rule("O1")
@@ -143,14 +179,23 @@ def test_v8_a_round_whose_sum_cannot_fit_is_not_configured(monkeypatch: pytest.M
     ],
 )
 def test_v7_rounds_that_are_not_configured(rule: str, change: dict[str, Any]) -> None:
-    good = {"round_number": 1, "cohort": COHORT, "threshold": 3, "model": MODEL, "layout": LAYOUT, "bits": 16}
+    good = {"round_number": 1, "cohort": COHORT, "adversary": MALICIOUS, "model": MODEL, "layout": LAYOUT, "bits": 16}
     with refused(rule):
         new_round(**{**good, "clip": 0.5, **change})
 
 
+@pytest.mark.parametrize(("corrupt", "dropouts"), [(0.25, 0.499), (0.499, 0.3), (0.4, 0.4)])
+def test_rounds_that_cannot_end_are_not_configured(corrupt: float, dropouts: float) -> None:
+    """Where the stated losses leave fewer than the stated adversary needs in a sum."""
+    adversary = Adversary("malicious", corrupt, dropouts)
+    good = {"round_number": 1, "cohort": range(1, 11), "model": MODEL, "layout": LAYOUT, "bits": 16, "clip": 0.5}
+    with pytest.raises(ConfigError, match="state fewer dropouts, fewer corrupt clients, or a larger cohort"):
+        new_round(**good, adversary=adversary)
+
+
 def test_every_attempt_at_a_round_has_another_session() -> None:
     def attempt(**change: Any) -> bytes:
-        good = {"round_number": 1, "cohort": COHORT, "threshold": 3, "model": MODEL, "layout": LAYOUT}
+        good = {"round_number": 1, "cohort": COHORT, "adversary": MALICIOUS, "model": MODEL, "layout": LAYOUT}
         return new_round(**{**good, "bits": 16, "clip": 0.5, **change}).session
 
     assert len({attempt() for _ in range(100)}) == 100

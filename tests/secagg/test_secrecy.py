@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from securefed.aggregation import Adversary
 from securefed.crypto.kdf import Label, derive
 from securefed.errors import SecurefedError
 from securefed.secagg.keys import ClientSecrets, PairContext, self_mask_key
-from securefed.secagg.stages import STAGES, Stage
-from tests.rounds import COHORT, Round, identity_of, seed, update_of
+from securefed.secagg.stages import Stage
+from tests.rounds import COHORT, MALICIOUS, Round, identity_of, seed, spec_of, update_of
 from tests.secagg import lies
 from tests.secagg.lies import VICTIM
-from tests.secagg.test_client_refuses import DELIVERIES, OFFERS, ROSTERS, SURVIVORS
+from tests.secagg.modes import both_modes, stages_of, told_at
+from tests.secagg.test_client_refuses import OFFERS, ROSTERS, SIGNED_OFFERS, SIGNED_ROSTERS
+from tests.secagg.test_client_refuses_later import AGREEMENTS, DELIVERIES, SURVIVORS
 
 
 def secrets_of_client(round_: Round, client: int) -> list[bytes]:
@@ -23,9 +26,9 @@ def secrets_of_client(round_: Round, client: int) -> list[bytes]:
     session = round_.spec.session
     round_secret = seed(f"round secret {client}")
     own = ClientSecrets(round_secret, session)
-    found = [round_secret, seed(f"rounding {client}"), own.self_mask_seed]
+    found = [round_secret, seed(f"rounding {client}"), seed(f"identity {client}"), own.self_mask_seed]
     found += [derive(round_secret, label, session) for label in (Label.CHANNEL_KEY, Label.MASK_KEY)]
-    found.append(self_mask_key(own.self_mask_seed, session, client))
+    found += [self_mask_key(own.self_mask_seed, session, client), own.sample_key]
     if Stage.SHARE in round_.requests:
         roster = lies.roster_digest(round_)
         pairs = PairContext(session, roster)
@@ -71,12 +74,12 @@ def every_text(thing: Any) -> str:
 def test_the_search_finds_a_secret_where_there_is_one() -> None:
     round_ = Round().until(Stage.INPUT)
     secrets = secrets_of_client(round_, VICTIM)
-    for leak in (secrets[0].hex(), repr(secrets[1]), str(list(secrets[2])), str(int.from_bytes(secrets[8], "big"))):
+    for leak in (secrets[0].hex(), repr(secrets[1]), str(list(secrets[2])), str(int.from_bytes(secrets[10], "big"))):
         with pytest.raises(AssertionError):
             assert_nothing_in(f"x {leak} y", secrets)
 
 
-@pytest.mark.parametrize("stage", [*STAGES, Stage.DONE])
+@pytest.mark.parametrize("stage", [*stages_of(MALICIOUS), Stage.DONE])
 def test_no_party_shows_a_secret(stage: Stage) -> None:
     round_ = Round().until(stage)
     secrets = [secret for client in COHORT for secret in secrets_of_client(round_, client)]
@@ -86,7 +89,13 @@ def test_no_party_shows_a_secret(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "cases"),
-    [(Stage.ADVERTISE, OFFERS), (Stage.SHARE, ROSTERS), (Stage.INPUT, DELIVERIES), (Stage.RELEASE, SURVIVORS)],
+    [
+        (Stage.ADVERTISE, [*OFFERS, *SIGNED_OFFERS]),
+        (Stage.SHARE, [*ROSTERS, *SIGNED_ROSTERS]),
+        (Stage.INPUT, DELIVERIES),
+        (Stage.CONSENT, SURVIVORS),
+        (Stage.RELEASE, AGREEMENTS),
+    ],
 )
 def test_no_error_shows_a_secret(stage: Stage, cases: list[Any]) -> None:
     """Nor what was refused: neither in the message, nor in its arguments, nor in what it was raised from."""
@@ -106,15 +115,45 @@ def test_no_error_shows_a_secret(stage: Stage, cases: list[Any]) -> None:
         assert error.__suppress_context__
 
 
-def test_a_clients_secrets_are_gone_with_the_state_that_needed_them() -> None:
-    """After its input a client holds shares of others and its own, and nothing that its masks are made from."""
-    round_ = Round().until(Stage.RELEASE)
+@both_modes
+def test_a_clients_secrets_are_gone_with_the_state_that_needed_them(adversary: Adversary) -> None:
+    """After its input a client holds shares of others and the sample key, and nothing that its masks are made from."""
+    round_ = Round(spec_of(adversary=adversary)).until(told_at(adversary))
     secrets = secrets_of_client(round_, VICTIM)
-    own = secrets[0], *secrets[2:6]
-    held = round_.clients[VICTIM]._stage
-    assert not [s for s in own if s in everything(held)]
-    round_.ask(VICTIM)
+    own = set(secrets) - {
+        seed(f"rounding {VICTIM}"),
+        seed(f"identity {VICTIM}"),
+        lies.secrets_of(round_, VICTIM).sample_key,
+    }
+    own -= set(shares_held(round_))
+    assert not [s for s in own if s in everything(round_.clients[VICTIM])]
+    round_.until(Stage.DONE)
     assert not [s for s in secrets if s in everything(round_.clients[VICTIM]._stage)]
+
+
+def shares_held(round_: Round) -> list[bytes]:
+    """The victim's shares of its own seeds: in a complete graph it is one of their holders."""
+    return [share.to_bytes(33, "big") for share in lies.good_pair(round_, VICTIM, VICTIM)]
+
+
+def long_term(client: int) -> list[bytes]:
+    """What outlives a round."""
+    return [seed(f"rounding {client}"), seed(f"identity {client}")]
+
+
+@pytest.mark.xfail(reason="finding: a session that ended in an error keeps its round secret until it is collected")
+@pytest.mark.parametrize(
+    ("stage", "cases"), [(Stage.SHARE, ROSTERS), (Stage.INPUT, DELIVERIES)], ids=["rosters", "deliveries"]
+)
+def test_a_clients_secrets_are_gone_after_an_error(stage: Stage, cases: list[Any]) -> None:
+    """Whoever has left the round needs none of them any more."""
+    for parameters in cases:
+        _, lie = parameters.values
+        round_ = Round().until(stage)
+        with pytest.raises(SecurefedError):
+            round_.ask(VICTIM, lie(round_))
+        own = [secret for secret in secrets_of_client(round_, VICTIM) if secret not in long_term(VICTIM)]
+        assert not [secret for secret in own if secret in everything(round_.clients[VICTIM])]
 
 
 def everything(thing: Any) -> bytes:
@@ -143,12 +182,15 @@ def test_everything_finds_what_a_state_holds() -> None:
     assert [s for s in (secrets[0], secrets[2]) if s in everything(round_.clients[VICTIM]._stage)]
 
 
-def test_the_server_holds_no_secret_of_a_client_in_the_sum() -> None:
-    """In every stage before the last: shares are sealed, sums are masked."""
-    for stage in STAGES:
-        round_ = Round().until(stage)
-        if stage is not Stage.RELEASE:
-            continue
-        secrets = [secret for client in COHORT for secret in secrets_of_client(round_, client)]
-        assert not [secret for secret in secrets if secret in everything(round_.server)]
-        assert update_of(VICTIM).tensors["lora_A"].tobytes() not in everything(round_.server)
+@both_modes
+def test_the_server_holds_no_secret_of_a_client_in_the_sum(adversary: Adversary) -> None:
+    """In every stage before the last is over: shares are sealed, sums are masked."""
+    for stage in stages_of(adversary):
+        round_ = Round(spec_of(adversary=adversary)).until(stage)
+        held = everything(round_.server)
+        shared = set(round_.replies[Stage.SHARE])
+        for client in COHORT:
+            # The pick secret alone is shown with the shares: it hides nothing but who the neighbours will be.
+            assert (lies.secrets_of(round_, client).pick_secret in held) == (client in shared)
+            assert not [secret for secret in secrets_of_client(round_, client) if secret in held]
+            assert update_of(client).tensors["lora_A"].tobytes() not in held

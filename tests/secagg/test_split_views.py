@@ -1,4 +1,4 @@
-"""What a server gains by showing clients different things, or by keeping parts of what they say: noise, or nothing."""
+"""What a server gains by mixing sessions, or by keeping parts of what clients say: noise, or nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securefed.aggregation import RoundSpec
+from securefed.aggregation import Adversary, RoundSpec
 from securefed.crypto.hashing import digest
 from securefed.crypto.keystream import StreamSum
 from securefed.crypto.shamir import SHARE_BYTES, Responders
@@ -20,19 +20,26 @@ from securefed.federated.journal import Journal
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.keys import ClientSecrets, PairContext, commitment, self_mask_key
 from securefed.secagg.stages import Stage
-from securefed.wire.messages import Release, Shares
-from securefed.wire.vector_writer import read_words
-from tests.rounds import COHORT, LAYOUT, Round, context_of, identity_of, plain_sum, seed, spec_of, update_of
+from tests.rounds import (
+    COHORT,
+    LAYOUT,
+    SEMI_HONEST,
+    Round,
+    identity_of,
+    plain_sum,
+    seed,
+    spec_of,
+    update_of,
+)
 from tests.rules import refused
 from tests.secagg import lies
-from tests.secagg.lies import VICTIM, some_key, with_key
+from tests.secagg.lies import VICTIM
+from tests.secagg.modes import both_modes, stages_of
 
 
 def unmasked_words(round_: Round, client: int) -> np.ndarray:
     """A client's masked words without its self mask: with the seeds of all survivors the server gets that far."""
-    spec = round_.spec
-    message = round_.replies[Stage.INPUT][client]
-    words = read_words(message, context_of(spec, client), spec.words, spec.numbers.lanes.ring_bits).copy()
+    spec, words = round_.spec, lies.words_of(round_, client)
     own = ClientSecrets(seed(f"round secret {client}"), spec.session).self_mask_seed
     StreamSum([(self_mask_key(own, spec.session, client), -1)]).add_to(words)
     return words
@@ -46,7 +53,7 @@ def sum_of(parts: dict[int, Round]) -> np.ndarray:
     return total & spec_of().numbers.lanes.ring_mask
 
 
-def until_release(spec: RoundSpec) -> Round:
+def until_masked(spec: RoundSpec) -> Round:
     """With the model that the specification names, whichever it is."""
     round_ = Round(spec).until(Stage.INPUT)
     for client, request in round_.requests[Stage.INPUT].items():
@@ -58,12 +65,12 @@ def until_release(spec: RoundSpec) -> Round:
 @pytest.mark.rule("V11")
 @pytest.mark.parametrize(
     "change",
-    [{"model": seed("another")}, {"nonce": seed("another")}, {"threshold": 2}, {"clip": 0.25}],
+    [{"model": seed("another")}, {"nonce": seed("another")}, {"adversary": SEMI_HONEST}, {"clip": 0.25}],
     ids=lambda change: next(iter(change)),
 )
 def test_v11_masks_of_two_sessions_never_cancel(change: dict[str, object]) -> None:
     """Whoever of the four was in which of two sessions: the sum of all is the sum only where it is one session."""
-    one, other = until_release(spec_of()), until_release(spec_of(**change))
+    one, other = until_masked(spec_of()), until_masked(spec_of(**change))
     encoding = VectorEncoding(LAYOUT, spec_of().numbers)
     assert sum_of(dict.fromkeys(COHORT, one)).tolist() == plain_sum(spec_of(), COHORT)
     for count in (1, 2, 3):
@@ -76,7 +83,7 @@ def test_v11_masks_of_two_sessions_never_cancel(change: dict[str, object]) -> No
 @pytest.mark.rule("V11")
 def test_v11_a_sum_of_fewer_is_noise() -> None:
     """Pairwise masks of those who are left out stay on: no partial sum can be read."""
-    round_ = until_release(spec_of())
+    round_ = until_masked(spec_of())
     encoding = VectorEncoding(LAYOUT, spec_of().numbers)
     for count in (1, 2, 3):
         for who in itertools.combinations(COHORT, count):
@@ -91,7 +98,7 @@ def test_v11_a_sum_that_no_inputs_have_aborts_the_round(word: int) -> None:
     round_ = Round().until(Stage.INPUT)
     round_.answer()
     lanes = round_.spec.numbers.lanes
-    round_.server._total[word] += np.uint64(1 << lanes.ring_bits - lanes.width)
+    round_.server._inputs.total[word] += np.uint64(1 << lanes.ring_bits - lanes.width)
     round_.server.advance()
     with pytest.raises(RoundAborted, match=r"\[V11\]"):
         round_.until(Stage.DONE)
@@ -101,57 +108,18 @@ def test_v11_a_sum_that_no_inputs_have_aborts_the_round(word: int) -> None:
             round_.server.receive(client, b"")
 
 
-@pytest.mark.rule("S4")
-def test_s4_two_rosters_do_not_fit_together() -> None:
-    """The server puts its own key in 8's place for one client only: no sealed share of the others opens for it."""
-    round_ = Round().until(Stage.SHARE)
-    split = with_key(round_, 8, channel=some_key("of the server"), mask=some_key("of the server too"))
-    for client in COHORT:
-        reply = round_.ask(client, split if client == VICTIM else None)
-        round_.server.receive(client, reply)
-    round_.server.advance()
-    for client in COHORT:
-        with refused("S4"):
-            round_.ask(client)
-
-
-@pytest.mark.rule("S4")
-def test_s4_a_client_that_seals_rubbish_is_named() -> None:
-    round_ = Round().until(Stage.SHARE)
-    for client in COHORT:
-        reply = round_.ask(client)
-        if client == 5:
-            others = [other for other in COHORT if other != 5]
-            good = Shares.decode(reply, context_of(round_.spec, 5), others)
-            reply = Shares(good.commitment, good.sealed | {VICTIM: bytes(82)}).encode(context_of(round_.spec, 5))
-        round_.server.receive(client, reply)
-    round_.server.advance()
-    with refused("S4", peer=5):
-        round_.ask(VICTIM)
-
-
-@pytest.mark.rule("S5")
-def test_s5_a_false_commitment_aborts_the_round_and_names_the_client() -> None:
-    round_ = Round().until(Stage.SHARE)
-    for client in COHORT:
-        reply = round_.ask(client)
-        round_.server.receive(client, lies.flip(reply, 64) if client == 5 else reply)
-    round_.server.advance()
-    with pytest.raises(RoundAborted, match=r"client 5: \[S5\]"):
-        round_.until(Stage.DONE)
-
-
-@pytest.mark.parametrize("dropped", [(), (8,), (2, 8)])
-def test_only_one_kind_of_share_of_each_client_is_ever_released(dropped: tuple[int, ...]) -> None:
-    round_ = Round(spec_of(threshold=2)).until(Stage.RELEASE, dict.fromkeys(dropped, Stage.INPUT))
+@both_modes
+@pytest.mark.parametrize("dropped", [(), (8,), (2,)])
+def test_only_one_kind_of_share_of_each_client_is_ever_released(dropped: tuple[int, ...], adversary: Adversary) -> None:
+    round_ = Round(spec_of(adversary=adversary)).until(Stage.RELEASE, dict.fromkeys(dropped, Stage.INPUT))
     for client in set(COHORT) - set(dropped):
-        release = round_.ask(client)
-        shares = Release.decode(release, context_of(round_.spec, client), COHORT).shares
+        message = round_.ask(client)
+        shares = lies.released(round_, client, message)
         for owner in COHORT:
-            pair = lies.secrets_of(round_, owner).share_out(lies.roster_digest(round_), COHORT, 2)[client]
+            pair = lies.secrets_of(round_, owner).share_out(lies.roster_digest(round_), COHORT, 3)[client]
             of_seed, of_key = pair[:SHARE_BYTES], pair[SHARE_BYTES:]
             assert shares[owner] == (of_key if owner in dropped else of_seed)
-            assert (of_seed in release) != (of_key in release)
+            assert (of_seed in message) != (of_key in message)
 
 
 def test_what_t_minus_one_clients_know_opens_nothing() -> None:
@@ -166,11 +134,12 @@ def test_what_t_minus_one_clients_know_opens_nothing() -> None:
     assert Responders((3, 5, 8), 3).combine({c: pairs[c][:SHARE_BYTES] for c in COHORT}) == secret
 
 
-def test_a_restarted_client_repeats_itself() -> None:
+@both_modes
+def test_a_restarted_client_repeats_itself(adversary: Adversary) -> None:
     """From the same round secret and the same requests, every message again to the byte."""
-    round_ = Round().until(Stage.DONE)
+    round_ = Round(spec_of(adversary=adversary)).until(Stage.DONE)
     again = MaskingClient(identity_of(VICTIM), round_secret=seed(f"round secret {VICTIM}"))
-    for stage in (Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.RELEASE):
+    for stage in stages_of(adversary):
         reply = again.reply(round_.requests[stage][VICTIM], lambda: update_of(VICTIM))
         assert reply == round_.replies[stage][VICTIM]
 

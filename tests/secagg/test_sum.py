@@ -1,37 +1,40 @@
-"""The sum is exact whoever drops out whenever, bit for bit the plain one; below the threshold there is none."""
+"""The sum is exact whoever drops out whenever, bit for bit the plain one; below L answers there is none."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from securefed.aggregation import Update
+from securefed.aggregation import Adversary, Update
 from securefed.encoding.layout import Layout, TensorSpec
-from securefed.errors import RoundAborted
+from securefed.errors import ConfigError, RoundAborted
 from securefed.plain import PlainIntegers
-from securefed.secagg import default_threshold
-from securefed.secagg.stages import STAGES, Stage
+from securefed.secagg.parameters import Parameters
+from securefed.secagg.stages import Stage
 from tests.rounds import COHORT, LAYOUT, Drops, Round, identity_of, plain_sum, spec_of, update_of
+from tests.secagg.modes import both_modes, every_stage, stages_of
 
 NEVER = Stage.DONE
-FIVE = (2, 3, 5, 8, 2**32 - 1)
+SEVEN = (1, 2, 3, 5, 8, 13, 2**32 - 1)
 
 
-def left(cohort: tuple[int, ...], drops: Drops, stage: Stage) -> tuple[int, ...]:
+def left(adversary: Adversary, cohort: tuple[int, ...], drops: Drops, stage: Stage) -> tuple[int, ...]:
     """Who answers this stage."""
-    return tuple(c for c in cohort if STAGES.index(stage) < ([*STAGES, NEVER].index(drops.get(c, NEVER))))
+    stages = [*stages_of(adversary), NEVER]
+    return tuple(c for c in cohort if stages.index(stage) < stages.index(drops.get(c, NEVER)))
 
 
 @cache
 def words_in_clear(cohort: tuple[int, ...], survivors: tuple[int, ...], bits: int) -> list[int]:
     """Both of them: the integers, and the aggregate of the plain scheme."""
-    spec = spec_of(cohort=cohort, threshold=1, bits=bits)
+    spec = spec_of(cohort=cohort, adversary=Adversary("semi-honest", 0.0, 0.0), bits=bits)
     scheme = PlainIntegers()
     server = scheme.server(spec, LAYOUT)
     for client, request in server.requests().items():
@@ -49,69 +52,88 @@ def updater(client: int) -> Callable[[], Update]:
     return lambda: update_of(client)
 
 
-def check(cohort: tuple[int, ...], threshold: int, drops: Drops, bits: int = 16) -> None:
+def check(adversary: Adversary, cohort: tuple[int, ...], drops: Drops, bits: int = 16) -> None:
     """The round ends as this pattern of dropouts says it must."""
-    spec = spec_of(cohort=cohort, threshold=threshold, bits=bits)
-    round_ = Round(spec)
-    too_few = next((stage for stage in STAGES if len(left(cohort, drops, stage)) < threshold), None)
-    if too_few is not None:
+    spec = spec_of(cohort=cohort, adversary=adversary, bits=bits)
+    round_, least = Round(spec), adversary.least_survivors(len(cohort))
+    too_few = (stage for stage in stages_of(adversary) if len(left(adversary, cohort, drops, stage)) < least)
+    ends_in = next(too_few, None)
+    if ends_in is not None:
         with pytest.raises(RoundAborted) as caught:
             round_.until(Stage.DONE, drops)
-        assert caught.value.stage == too_few
+        assert caught.value.stage == ends_in
         assert round_.server.aggregate is None
         assert not round_.server.requests()
         return
     aggregate = round_.until(Stage.DONE, drops).server.aggregate
     assert aggregate is not None
     assert aggregate.words is not None
-    survivors = left(cohort, drops, Stage.INPUT)
+    survivors = left(adversary, cohort, drops, Stage.INPUT)
     assert aggregate.survivors == survivors
     assert aggregate.words.tolist() == words_in_clear(cohort, survivors, bits)
     assert aggregate.weight == sum(update_of(client).weight for client in survivors)
+    assert round_.server.wrong_shares == ()
 
 
-def patterns(cohort: tuple[int, ...], most: int) -> list[Drops]:
+def patterns(adversary: Adversary, cohort: tuple[int, ...], most: int) -> list[Drops]:
     """Every stage for each of up to so many clients."""
     return [
         dict(zip(who, stages, strict=True))
         for count in range(most + 1)
         for who in itertools.combinations(cohort, count)
-        for stages in itertools.product(STAGES, repeat=count)
+        for stages in itertools.product(stages_of(adversary), repeat=count)
     ]
 
 
-@pytest.mark.parametrize("threshold", [2, 3, 4])
-def test_every_pattern_of_dropouts_among_four(threshold: int) -> None:
-    """All 5^4 of them: the exact sum or, below the threshold, an aborted round."""
-    every = patterns(COHORT, 4)
-    assert len(every) == 5**4
+@both_modes
+def test_every_pattern_of_dropouts_among_four(adversary: Adversary) -> None:
+    """All 5^4 (under a malicious server 6^4) of them: the exact sum or, with too few answers, an aborted round."""
+    every = patterns(adversary, COHORT, 4)
+    assert len(every) == (1 + len(stages_of(adversary))) ** 4
     for drops in every:
-        check(COHORT, threshold, drops)
+        check(adversary, COHORT, drops)
 
 
-def test_every_pattern_that_leaves_a_threshold_among_five() -> None:
-    every = patterns(FIVE, 2)
-    assert len(every) == 1 + 5 * 4 + 10 * 16
-    for drops in every:
-        check(FIVE, 3, drops)
+@both_modes
+def test_every_pattern_that_leaves_enough_among_seven(adversary: Adversary) -> None:
+    """Two lost of seven: each pair of stages in which they may go."""
+    of_seven = replace(adversary, corrupt=0.2, dropouts=0.29)
+    assert (of_seven.lost_clients(7), of_seven.least_survivors(7)) == (2, 5 if adversary.malicious else 4)
+    for stages in itertools.product(stages_of(adversary), repeat=2):
+        for who in ((1, 2), (1, 2**32 - 1), (3, 8)):
+            check(of_seven, SEVEN, dict(zip(who, stages, strict=True)))
 
 
 @settings(max_examples=2 * settings().max_examples)
 @given(
-    cohort=st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=7, unique=True).map(sorted).map(tuple),
+    cohort=st.lists(st.integers(1, 2**32 - 1), min_size=2, max_size=7, unique=True).map(sorted).map(tuple),
+    adversary=st.builds(
+        Adversary,
+        st.sampled_from(["malicious", "semi-honest"]),
+        st.integers(0, 499).map(lambda thousandths: thousandths / 1000),
+        st.integers(0, 499).map(lambda thousandths: thousandths / 1000),
+    ),
     bits=st.integers(2, 32),
     data=st.data(),
 )
-def test_any_cohort_threshold_and_number_of_bits(cohort: tuple[int, ...], bits: int, data: st.DataObject) -> None:
-    threshold = data.draw(st.integers(1, len(cohort)))
-    drops = data.draw(st.dictionaries(st.sampled_from(cohort), st.sampled_from(STAGES), max_size=len(cohort)))
-    check(cohort, threshold, drops, bits)
+def test_any_cohort_adversary_and_number_of_bits(
+    cohort: tuple[int, ...], adversary: Adversary, bits: int, data: st.DataObject
+) -> None:
+    # Sparse graphs have tests of their own: there a few losses may leave one client without enough neighbours.
+    assume(Parameters.of(len(cohort), adversary).complete)
+    stages = st.sampled_from(stages_of(adversary))
+    drops = data.draw(st.dictionaries(st.sampled_from(cohort), stages, max_size=len(cohort)))
+    if adversary.least_survivors(len(cohort)) > len(cohort) - adversary.lost_clients(len(cohort)):
+        with pytest.raises(ConfigError):
+            spec_of(cohort=cohort, adversary=adversary)
+    else:
+        check(adversary, cohort, drops, bits)
 
 
-@pytest.mark.parametrize("drops", [{}, {3: Stage.INPUT}, {8: Stage.RELEASE}], ids=str)
-def test_the_order_of_clients_does_not_matter(drops: Drops) -> None:
-    """Not even for one byte of what the server sends."""
-    one, other = (Round().until(Stage.DONE, drops, order) for order in (1, -1))
+@every_stage
+def test_the_order_of_clients_does_not_matter(adversary: Adversary, stage: Stage) -> None:
+    """Not even for one byte of what the server sends, whenever one is lost."""
+    one, other = (Round(spec_of(adversary=adversary)).until(Stage.DONE, {3: stage}, order) for order in (1, -1))
     assert one.requests == other.requests
     assert one.replies == other.replies
     assert one.server.aggregate is not None
@@ -142,11 +164,12 @@ def test_a_vector_of_several_pieces_is_summed_exactly() -> None:
     assert aggregate.words.tolist() == plain_sum(spec_of(layout), (2, 5, 8), layout)
 
 
-def test_only_the_first_threshold_of_releases_is_needed() -> None:
+@both_modes
+def test_any_t_of_the_releases_open_the_sum(adversary: Adversary) -> None:
     """With more answers than needed, whichever are there: the same sum."""
     sums = []
     for absent in ((), (2,), (3,), (5,), (8,)):
-        round_ = Round().until(Stage.RELEASE)
+        round_ = Round(spec_of(adversary=adversary)).until(Stage.RELEASE)
         round_.play(absent)
         assert round_.server.aggregate is not None
         assert round_.server.aggregate.words is not None
@@ -154,7 +177,13 @@ def test_only_the_first_threshold_of_releases_is_needed() -> None:
     assert all(words == sums[0] for words in sums)
 
 
-@pytest.mark.parametrize(("cohort", "threshold"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (8, 6), (100, 67)])
-def test_the_default_threshold_is_the_least_over_two_thirds(cohort: int, threshold: int) -> None:
-    assert default_threshold(cohort) == threshold
-    assert 3 * threshold > 2 * cohort >= 3 * (threshold - 1)
+@both_modes
+def test_what_each_exchange_is_called(adversary: Adversary) -> None:
+    """Five of them under a malicious server, four else; then there is no more to ask."""
+    round_, seen = Round(spec_of(adversary=adversary)), []
+    while round_.server.requests():
+        seen.append(round_.server.stage)
+        round_.play()
+    assert tuple(seen) == stages_of(adversary)
+    assert len(seen) == (5 if adversary.malicious else 4)
+    assert round_.server.stage is Stage.DONE

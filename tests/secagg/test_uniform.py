@@ -14,8 +14,8 @@ from securefed.encoding.layout import Layout, TensorSpec
 from securefed.secagg.keys import ClientSecrets, PairContext, self_mask_key
 from securefed.secagg.stages import Stage
 from securefed.wire.header import HEADER_BYTES
-from securefed.wire.vector_writer import read_words
-from tests.rounds import COHORT, Round, context_of, encoded, seed, spec_of
+from tests.rounds import COHORT, Round, encoded, seed, spec_of
+from tests.secagg import lies
 
 LAYOUT = Layout((TensorSpec("delta", (30_000,)),))
 SPEC = spec_of(LAYOUT)
@@ -59,11 +59,6 @@ def test_without_masks_no_upload_is_uniform(monkeypatch: pytest.MonkeyPatch) -> 
         assert not looks_uniform(body)
 
 
-def masked(round_: Round, client: int) -> Words:
-    message = round_.replies[Stage.INPUT][client]
-    return read_words(message, context_of(SPEC, client), SPEC.words, SPEC.numbers.lanes.ring_bits).copy()
-
-
 def pairwise(round_: Round, client: int) -> list[tuple[bytes, int]]:
     """The streams that take the client's pairwise masks off, from its mask key."""
     pairs = PairContext(SPEC.session, roster_digest(round_))
@@ -85,7 +80,7 @@ def test_without_its_pairwise_masks_an_upload_is_still_uniform() -> None:
     round_ = Round(SPEC, LAYOUT)
     uploads(round_)
     for client in COHORT:
-        words = masked(round_, client)
+        words = lies.words_of(round_, client)
         StreamSum(pairwise(round_, client)).add_to(words)
         words &= SPEC.numbers.lanes.ring_mask
         assert words.tolist() != encoded(SPEC, client, LAYOUT).tolist()
@@ -97,7 +92,7 @@ def test_without_its_self_mask_an_upload_is_still_uniform() -> None:
     round_ = Round(SPEC, LAYOUT)
     uploads(round_)
     for client in COHORT:
-        words = masked(round_, client)
+        words = lies.words_of(round_, client)
         secret = ClientSecrets(seed(f"round secret {client}"), SPEC.session).self_mask_seed
         own = (self_mask_key(secret, SPEC.session, client), -1)
         StreamSum([own]).add_to(words)

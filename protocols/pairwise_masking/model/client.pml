@@ -1,0 +1,124 @@
+/* What an honest client does with a request: the stages and rules of ../README.md in a complete graph. A defence is taken
+ * out with -D, see README.md. The including file says what SENDS, REFUSES, BEFORE_INPUT, AFTER_INPUT and AFTER_RELEASE
+ * mean to it; `crash` is the caller's variable: does this client crash between its record and its message? */
+
+/* R4: a request of another stage. A client without this defence answers an earlier stage's request again, and has kept
+ * what it needs for that. */
+#ifdef NO_ONE_REQUEST
+#define ASKED_IN(first, second) (ME.stage == first || ME.stage == second || ME.stage == CONSENTED)
+#else
+#define ASKED_IN(first, second) (ME.stage == first)
+#endif
+
+/* R10. */
+#ifdef NO_RECORD
+#define NOTED(what) false
+#else
+#define NOTED(what) ME.what
+#endif
+
+/* Two writes and a crash between them: the note is durable before the message leaves. */
+#ifdef RECORD_LATE
+#define NOTE_STAYS     (!crash)
+#define MESSAGE_LEAVES true
+#else
+#define NOTE_STAYS     true
+#define MESSAGE_LEAVES (!crash)
+#endif
+
+inline enter(me, s, p, set2, set3) {
+    ME.stage = s; ME.roster = p; ME.u2 = set2; ME.u3 = set3
+}
+
+inline close(me) { enter(me, CLOSED, 0, 0, 0) }
+
+inline refuse(me) { REFUSES(me); close(me) }
+
+inline on_offer(me) {
+    if
+    :: ME.stage == NEW -> enter(me, ADVERTISED, 0, 0, 0); SENDS(me, OFFER)
+    :: else -> refuse(me)
+    fi
+}
+
+inline on_roster(me, p) {
+    if
+    :: ASKED_IN(ADVERTISED, SHARED) -> ME.shared = ME.shared | (1 << p); enter(me, SHARED, p, 0, 0); SENDS(me, ROSTER)
+    :: else -> refuse(me)
+    fi
+}
+
+inline on_delivery(me, set) {
+    if
+    :: ASKED_IN(SHARED, MASKED) && !NOTED(input_noted) && (set & BIT(me)) && SIZE(set) >= L ->      /* R8 */
+        ME.input_noted = NOTE_STAYS;
+        if
+        :: MESSAGE_LEAVES ->
+            BEFORE_INPUT(me);
+            KEEP(input, VIEW(ME.roster, set, 0));
+            AFTER_INPUT(me);
+            SENDS(me, DELIVERY)
+        :: else
+        fi;
+        if
+        :: crash -> close(me)
+        :: else -> enter(me, MASKED, ME.roster, set, 0)
+        fi
+    :: else -> refuse(me)
+    fi
+}
+
+inline release_shares(me, set3) {
+    ME.release_noted = NOTE_STAYS;
+    ME.u3 = set3;
+    if
+    :: MESSAGE_LEAVES -> KEEP(release, VIEW(ME.roster, ME.u2, ME.u3)); AFTER_RELEASE(me); SENDS(me, AGREEMENT)
+    :: else
+    fi;
+#ifdef NO_ONE_REQUEST
+    if
+    :: crash -> close(me)
+    :: else
+    fi
+#else
+    close(me)
+#endif
+}
+
+inline on_survivors(me, set) {
+    if
+    :: ASKED_IN(MASKED, MASKED) && (set & BIT(me)) && (set & ~ME.u2) == 0 && SIZE(set) >= L ->      /* R9 */
+#ifdef WITHOUT_CONSENT
+        if
+        :: NOTED(release_noted) -> refuse(me)
+        :: else -> release_shares(me, set)
+        fi
+#else
+        if
+        :: NOTED(consent_noted) -> refuse(me)
+        :: else ->
+            ME.consent_noted = NOTE_STAYS;
+            if
+            :: MESSAGE_LEAVES -> KEEP(consent, VIEW(ME.roster, ME.u2, set)); SENDS(me, SURVIVORS)
+            :: else
+            fi;
+            if
+            :: crash -> close(me)
+            :: else -> enter(me, CONSENTED, ME.roster, ME.u2, set)
+            fi
+        fi
+#endif
+    :: else -> refuse(me)
+    fi
+}
+
+/* The set is U4. Every signature in it is verified (q = n); a corrupt client signs anything. */
+#define FALSELY(j) (((set & BIT(j)) && !SIGNED(j, VIEW(ME.roster, ME.u2, ME.u3))) -> 1 : 0)
+
+inline on_agreement(me, set) {
+    if
+    :: ASKED_IN(CONSENTED, CONSENTED) && !NOTED(release_noted) && (set & ~ME.u3) == 0 &&            /* W10 */
+       OVER(FALSELY) == 0 && SIZE(set) >= THETA -> release_shares(me, ME.u3)                            /* C1, C2 */
+    :: else -> refuse(me)
+    fi
+}

@@ -1,0 +1,57 @@
+"""The bytes of a stored session state: sections behind a header, a digest at the end. It holds secrets."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+from securefed.crypto.hashing import DIGEST_BYTES, digest
+from securefed.errors import PersistenceError
+
+__all__ = ["Party", "pack_snapshot", "parse_snapshot"]
+
+_MAGIC: Final = b"SFSN"
+_VERSION: Final = 2
+_HEADER: Final = struct.Struct(">4sBBHI")
+_LENGTH: Final = struct.Struct(">Q")
+
+
+class Party(IntEnum):
+    """Whose state it is."""
+
+    CLIENT = 1
+    SERVER = 2
+
+
+def pack_snapshot(party: Party, sections: Sequence[bytes | memoryview]) -> bytes:
+    """Header, each section behind its length, SHA-256 of all: it finds damage and authenticates nothing."""
+    parts: list[bytes | memoryview] = [_HEADER.pack(_MAGIC, _VERSION, party, 0, len(sections))]
+    for section in sections:
+        parts += [_LENGTH.pack(len(section)), section]
+    return b"".join((*parts, digest(*parts)))
+
+
+def parse_snapshot(party: Party, raw: bytes) -> list[memoryview]:
+    """The sections.
+
+    Raises:
+        PersistenceError: P1 damaged, P2 another version, P3 another party's.
+    """
+    if len(raw) < _HEADER.size + DIGEST_BYTES or raw[:4] != _MAGIC:
+        raise PersistenceError("P1", "not a snapshot of a session, or a damaged one: give the round up")
+    body = memoryview(raw)[:-DIGEST_BYTES]
+    if digest(body) != raw[-DIGEST_BYTES:]:
+        raise PersistenceError("P1", "the snapshot is damaged (its digest does not fit): give the round up")
+    _, version, of, _, count = _HEADER.unpack_from(body)
+    if version != _VERSION:
+        raise PersistenceError("P2", f"a snapshot of version {version}, this program reads {_VERSION}")
+    if of != party:
+        raise PersistenceError("P3", "a snapshot of the other party")
+    sections, at = [], _HEADER.size
+    for _section in range(count):
+        (length,) = _LENGTH.unpack_from(body, at)
+        sections.append(body[at + _LENGTH.size : at + _LENGTH.size + length])
+        at += _LENGTH.size + length
+    return sections
