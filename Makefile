@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install install-peers demo test test-deep lint format bench docs clean
+.PHONY: help install install-peers demo test test-deep audit fuzz model lint format bench docs clean
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -28,7 +28,19 @@ test: install ## all tests
 
 test-deep: install ## the random tests of the core with twenty times as many examples
 	SECUREFED_TEST_DEPTH=deep $(BIN)/python -m pytest --timeout=7200 \
-		tests/crypto tests/encoding tests/wire tests/secagg tests/differential $(ARGS)
+		tests/crypto tests/encoding tests/wire tests/secagg tests/differential tests/audit $(ARGS)
+
+audit: install ## ten thousand rounds under a simulated adversary (a few minutes, nightly)
+	$(BIN)/securefed audit protocol --seeds 10000
+
+FUZZ_RUNS ?= 1000000
+
+fuzz: install ## coverage-guided fuzzing of decoders, state machines and files (hours; FUZZ_RUNS for fewer)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[fuzz]' || true
+	FUZZ_RUNS=$(FUZZ_RUNS) $(BIN)/python -m tests.fuzz
+
+model: ## the Promela model of the masking protocol, checked by spin (needs spin and a C compiler)
+	sh protocols/pairwise_masking/model/check.sh
 
 lint: install ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ def _masks(values: int, bound: float, repeats: int, neighbours: int = 10) -> lis
         # A user masks an update of d parameters: Flower takes a word for each, ours as many as its lanes need.
         Figure(
             name, ratio(theirs, ours["parameters"]), "", "higher", bound,
-            f"{size} parameters of 16 bits, 100 clients, in {packed:,} words of ours: Flower's over one of {neighbours} "
+            f"{size} parameters of 16 bits, 100 clients, in {packed:,} words: Flower's over one of {neighbours} "
             f"of ours, each as it comes; {spread(theirs, ours['parameters'])}",
         ),
         Figure(f"{name}.words", ratio(theirs, ours["words"]), "", "higher", None, f"{size} words of either"),

@@ -60,14 +60,14 @@ def _speed(stored: Mapping[str, StoredTensor], parameters: int, repeats: int) ->
     )
     memory, disk, cached = seconds["memory"], seconds["disk"], seconds["cached"]
     rate = timed / median(disk)
-    part = f"{timed / 1e6:.0f} of {parameters / 1e6:.0f} million parameters, bfloat16, {STREAMS} masks on all processors, {BITS} bits"
+    part = f"{timed / 1e6:.0f} of {parameters / 1e6:.0f} million parameters, bfloat16, {STREAMS} masks, {BITS} bits"
     return [
         Figure(
             "stream_over_memory", ratio(memory, disk), "", "higher", 0.8,
             f"{part}; read from the disk over held in memory, {spread(memory, disk)}; where the system still has the "
             f"pages {ratio(memory, cached):.2f}",
         ),
-        Figure("stream_parameters_per_second", rate, "1/s", "higher", None, "from the disk"),
+        Figure("stream_parameters_per_second", rate, "1/s", "higher", None, "from the disk; masks on all processors"),
         Figure(
             "whole_update_minutes", parameters / rate / 60, "min", "lower", None,
             f"not run: {parameters / 1e9:.2f}·10^9 parameters at the rate of that part",

@@ -1,4 +1,4 @@
-"""The command line: run a federation, rebuild its report, look a configuration key up."""
+"""The command line: run a federation, rebuild its report, look a configuration key up, audit the protocol."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ except ImportError as error:  # the core alone is installed
     sys.exit(f"securefed's command line needs its extra: pip install 'securefed[llm]' ({error.name} is missing)")
 
 from securefed import __version__
+from securefed.audit.command import app as audit_app
 from securefed.errors import ConfigError, SecurefedError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ class StageName(StrEnum):
     advertise = "advertise"
     share = "share"
     input = "input"
+    consent = "consent"
     release = "release"
 
 
@@ -125,6 +127,9 @@ def keys(search: Annotated[str, typer.Argument(help="Only keys with this in thei
         if search in key.name:
             table.add_row(*(escape(str(cell)) for cell in (key.name, key.default, key.allowed, key.description)))
     Console().print(table)
+
+
+app.add_typer(audit_app, name="audit")
 
 
 @app.command()

@@ -73,6 +73,17 @@ class Policy:
             return
         raise RemoteProtocolError("O1", f"refused by the client's policy: {problem}", SERVER)
 
+    def check_sums(self, least: int) -> None:
+        """Refuse a round in which the server may learn sums over so few: less than the threshold in some sparse graphs.
+
+        Raises:
+            RemoteProtocolError: O1, with the server as peer.
+        """
+        if least < self.least_sum:
+            raise RemoteProtocolError(
+                "O1", f"sums over {least} clients, this client wants at least {self.least_sum}", SERVER
+            )
+
 
 class Record(Protocol):
     """What a client has given, over all rounds and restarts. It must outlive the sessions: see `federated.record`."""

@@ -21,7 +21,7 @@ from securefed.wire.frame import Expected
 from securefed.wire.from_client import Input
 from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER, Suite
-from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
+from securefed.wire.snapshot import Party, pack_ids, pack_snapshot, parse_snapshot, unpack_ids
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import read_words, write_words
 
@@ -54,7 +54,7 @@ class PlainIntegers:
     ) -> PlainServer:
         """See `aggregation.Scheme`."""
         server = self.server(spec, layout)
-        session, over, *answers = parse_snapshot(Party.SERVER, snapshot)
+        session, over, refused, *answers = parse_snapshot(Party.SERVER, snapshot)
         if session != spec.session:
             raise PersistenceError("P3", "a snapshot of another round")
         try:
@@ -66,6 +66,7 @@ class PlainIntegers:
             raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
         except RoundAborted:
             pass  # as the first time
+        server._present.refuse(unpack_ids(refused))
         return server
 
     def resume_client(self, identity: ClientIdentity, snapshot: bytes) -> PlainClient:
@@ -192,7 +193,8 @@ class PlainServer:
     def snapshot(self) -> bytes:
         """See `aggregation.ServerSession`: all answers, as nothing is secret here."""
         answers = [client.to_bytes(4, "big") + answer for client, answer in self._answers.items()]
-        return pack_snapshot(Party.SERVER, [self._spec.session, bytes([self._over]), *answers])
+        refused = pack_ids(self._present.refused)
+        return pack_snapshot(Party.SERVER, [self._spec.session, bytes([self._over]), refused, *answers])
 
     def requests(self) -> Mapping[ClientId, bytes]:
         """The offer to all, then nothing."""

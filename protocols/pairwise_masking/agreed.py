@@ -57,11 +57,11 @@ def cut_shares(s: Specification, sender: int) -> Agreed:
     return of_round(s, Type.SHARES, sender)
 
 
-def delivery(s: Specification, recipient: int, advertised: Iterable[int], greatest_senders: int) -> Agreed:
+def delivery(s: Specification, recipient: int, advertised: Iterable[int]) -> Agreed:
     """U2, and shares from some other clients of U1."""
     U1 = frozenset(advertised)
-    ids = U1 - {recipient}
-    return of_round(s, Type.DELIVERY, SERVER, greatest_count=greatest_senders, ids=ids, members=U1, cohort=s.cohort)
+    ids, n = U1 - {recipient}, len(s.cohort)
+    return of_round(s, Type.DELIVERY, SERVER, greatest_count=n, ids=ids, members=U1, cohort=s.cohort)
 
 
 def masked_input(s: Specification, sender: int, attested: bool) -> Agreed:

@@ -108,7 +108,7 @@ class AtClient:
     @cached_property
     def delivered(self) -> Delivery:
         """The good delivery."""
-        body = decode(self.requests[2], agreed.delivery(self.specification, self.id, self.entries, 2**20))
+        body = decode(self.requests[2], agreed.delivery(self.specification, self.id, self.entries))
         assert isinstance(body, Delivery)
         return body
 

@@ -132,7 +132,12 @@ def deliveries() -> list[Vector]:
         ("W10", "shares of a stranger", AT.delivery({10: good[9]})),
         ("W10", "shares of the receiver", AT.delivery({2: good[1]})),
         ("W14", "a set with a bit beyond the cohort", patched(DELIVERY, 64, u8(DELIVERY[64] | 1 << 5))),
-        ("W7", "five senders", AT.message(Delivery((1, 2, 5, 8, 9), dict.fromkeys((1, 2, 5, 8, 9), good[1])))),
+        (
+            "W10",
+            "all of the cohort as senders",
+            AT.message(Delivery((1, 2, 5, 8, 9), dict.fromkeys(AT.entries, good[1]))),
+        ),
+        ("W7", "more senders than the cohort has clients", patched(DELIVERY, 48, u64(6))),
         ("G1", "another pick secret", AT.delivery({1: replace(good[1], pick_secret=seed("another"))})),
         ("G1", "another sender's pick secret", AT.delivery({1: wrong})),
         ("G1", "the last sender's pick secret, one bit", AT.delivery({9: altered(good[9])})),

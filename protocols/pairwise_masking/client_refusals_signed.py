@@ -25,7 +25,7 @@ COHORT = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67
 ROUND = Scenario("refused by a client, sparse", COHORT, SAMPLED)
 DROPOUTS = {2: 1, 47: 2, 41: 3}
 POLICY = Policy(
-    least_server=MALICIOUS, least_corrupt=1, least_security=3, least_cohort=20, least_sum=10, greatest_clip=0.5
+    least_server=MALICIOUS, least_corrupt=1, least_security=3, least_cohort=20, least_sum=5, greatest_clip=0.5
 )
 AT = AtClient(ROUND, DROPOUTS, 5, POLICY, last_input=3)
 SPECIFICATION = ROUND.specification

@@ -1,7 +1,6 @@
 """Who holds whose shares, and who is masked with whom: drawn by each client for itself, from its pick secret."""
 
 from functools import lru_cache
-from math import isqrt
 
 from protocols.notation import KDF, stream, u32
 from protocols.pairwise_masking import agreed
@@ -73,14 +72,6 @@ def are_mask_peers(s: Specification, i: int, secret_i: bytes, j: int, secret_j: 
 def attested(s: Specification) -> bool:
     """Whether inputs are attested: under a malicious server, in a sparse graph."""
     return s.malicious and not parameters(s).complete
-
-
-def greatest_senders(s: Specification) -> int:
-    """How many may send shares to one client: it refuses a delivery of more."""
-    n, p = len(s.cohort), parameters(s)
-    if p.complete:
-        return n - 1
-    return min(n - 1, p.neighbours + 8 * (isqrt(p.neighbours) + 1))
 
 
 def consents_looked_for(s: Specification, sample_key: bytes, agreement_digest: bytes) -> tuple[int, ...]:

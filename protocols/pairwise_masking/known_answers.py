@@ -78,6 +78,7 @@ def signed(client: int, round_secret: bytes) -> list[Vector]:
     advertised = signatures.advertisement_digest(S, client, entry)
     # Sets as they travel: of a cohort of 12, U2 without the last two and U3 without the first of those.
     U2, U3 = bytes.fromhex("ff03"), bytes.fromhex("fe03")
+    attested = signatures.input_digest(S, P, U2)
     consented = signatures.consent_digest(S, P, U2, U3)
     return [
         as_vector(
@@ -87,6 +88,14 @@ def signed(client: int, round_secret: bytes) -> list[Vector]:
             entry=entry.unsigned,
             digest=advertised,
             output=signatures.sign(private, advertised),
+        ),
+        as_vector(
+            "attestation",
+            **who,
+            roster_digest=P,
+            shared=U2,
+            digest=attested,
+            output=signatures.sign(private, attested),
         ),
         as_vector(
             "consent signature",

@@ -115,6 +115,8 @@ def masks_malicious(n: int, adversary: Adversary) -> Draw | None:
 @cache
 def parameters_of(n: int, adversary: Adversary) -> Parameters:
     """The table of the text."""
+    if n <= adversary.security:
+        return complete_graph(n, adversary)
     found = malicious(n, adversary) if adversary.server == MALICIOUS else semi_honest(n, adversary)
     return found or complete_graph(n, adversary)
 

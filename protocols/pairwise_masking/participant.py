@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from protocols.encoding.layout import Layout
 from protocols.notation import require
-from protocols.pairwise_masking import agreed, keys, signatures
+from protocols.pairwise_masking import agreed, graph, keys, signatures
 from protocols.pairwise_masking.signatures import Identities
 from protocols.wire.bodies import Entry
 from protocols.wire.specification import SEMI_HONEST, Specification, least_survivors
@@ -18,7 +18,7 @@ class Policy:
     least_corrupt: int = 0  # thousandths
     least_security: int = 1  # σ
     least_cohort: int = 1
-    least_sum: int = 1  # L
+    least_sum: int = 1  # clients in each sum that the server may learn
     greatest_clip: float = float("inf")
     least_bits: int = 2
 
@@ -84,6 +84,12 @@ def entry_of(client: Client, s: Specification) -> Entry:
     return Entry(entry.channel_key, entry.mask_key, entry.promise, signature)
 
 
+def least_sum(s: Specification) -> int:
+    """So many clients are at least in a sum that the server may learn: in an attested round it may learn several."""
+    n = len(s.cohort)
+    return n // 4 + 1 if graph.attested(s) else least_survivors(n, s.adversary)
+
+
 def check_policy(client: Client, s: Specification) -> None:
     """Raise O1 for a specification that the client does not take part in."""
     n, adversary, policy = len(s.cohort), s.adversary, client.policy
@@ -91,7 +97,7 @@ def check_policy(client: Client, s: Specification) -> None:
     require(adversary.corrupt >= policy.least_corrupt, "O1", f"{adversary.corrupt} thousandths corrupt")
     require(adversary.security >= policy.least_security, "O1", f"{adversary.security} bits of security")
     require(n >= policy.least_cohort, "O1", f"a cohort of {n}")
-    require(least_survivors(n, adversary) >= policy.least_sum, "O1", "a sum of too few")
+    require(least_sum(s) >= policy.least_sum, "O1", f"a sum of {least_sum(s)}")
     require(s.clip <= policy.greatest_clip, "O1", f"a clip of {s.clip}")
     require(s.bits >= policy.least_bits, "O1", f"{s.bits} bits a value")
     require(not s.malicious or client.identity_key is not None, "O1", "no identity key to sign with")

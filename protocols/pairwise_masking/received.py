@@ -77,7 +77,7 @@ def check_entry(client: Client, s: Specification, other: int, entry: Entry) -> N
 def read_delivery(client: Client, s: Specification, roster: bytes, delivery: bytes) -> Delivery:
     """U2, and what the senders sent. Raises W and R rules, R8, G3, then sender by sender G1, G2, K2, K1, K5."""
     entries, p = read_roster(client, s, roster), graph.parameters(s)
-    body = decode(delivery, agreed.delivery(s, client.id, entries, graph.greatest_senders(s)))
+    body = decode(delivery, agreed.delivery(s, client.id, entries))
     assert isinstance(body, Delivery)
     U2, own = frozenset(body.shared), own_pick_secret(client, s)
     require(client.id in U2, "R8", f"client {client.id} has not shared")

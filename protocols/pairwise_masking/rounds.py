@@ -69,7 +69,6 @@ SPARSE_GRAPHS: list[Case] = [
 
 SPARSE_SIGNED: list[Case] = [
     ("sparse, signed: nobody drops out", NINE, {}),
-    ("sparse, signed: one without an advertisement", NINE, {8: 1}),
     ("sparse, signed: one without shares", NINE, {2: 2}),
     ("sparse, signed: one without an input", NINE, {21: 3}),
     ("sparse, signed: one without a consent", NINE, {2**32 - 1: 4}),

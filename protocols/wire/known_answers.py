@@ -129,7 +129,7 @@ def messages() -> VectorFile:
         add(type_of(body).name.lower(), body)
     add("advertisement without a signature", Advertisement(unsigned(ADVERTISEMENT.entry)), signed=False)
     add("roster without signatures", Roster({i: unsigned(e) for i, e in ROSTER.entries.items()}), signed=False)
-    add("shares for nobody", replace(SHARES, sealed={}), exact_count=0)
+    add("shares for nobody", replace(SHARES, sealed={}), exact_count=0, ids=frozenset())
     add("delivery of nothing", Delivery((), {}))
     add("delivery of a whole cohort of 8", Delivery(COHORT[:8], {}), cohort=COHORT[:8])
     add("survivors: nobody", Survivors(()))

@@ -72,7 +72,6 @@ SHARES = Shares(
     {i: seeded_bytes(f"wire/sealed/{i}", 82) for i in RECIPIENTS},
 )
 SENDERS = (2, 12, 1000, 70_000)
-GREATEST_SENDERS = 6
 DELIVERY = Delivery(SHARED, {i: sender_of(i) for i in SENDERS})
 INPUT = Input(
     [seeded_integer(f"wire/word/{i}", 2**64) for i in range(5)]
@@ -118,9 +117,7 @@ def agreed_on(body: Body) -> Agreed:
             return of_session(body, CLIENT, exact_count=len(RECIPIENTS), ids=frozenset(RECIPIENTS))
         case Delivery():
             U1 = frozenset(ADVERTISED)
-            return of_session(
-                body, SERVER, greatest_count=GREATEST_SENDERS, ids=U1 - {CLIENT}, cohort=COHORT, members=U1
-            )
+            return of_session(body, SERVER, greatest_count=len(COHORT), ids=U1 - {CLIENT}, cohort=COHORT, members=U1)
         case Input():
             return of_session(body, CLIENT, exact_count=WIRE_WORDS, input_bits=RING_WORDS * RING_BITS, attestations=1)
         case Survivors():

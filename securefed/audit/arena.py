@@ -7,7 +7,8 @@
   server never so many clients of both kinds of one owner as open each;
 - **one mask**: no client ever lets go of two different uploads;
 - **one sum**: a server that tells two stories about who answered never has the sum of either;
-- **an end**: after the last stage there is a result, or the round was aborted.
+- **an end**: after the last stage there is a result, or the round was aborted;
+- **a cause** (checked by the simulation): no round is aborted of which nothing was lost and nothing changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from securefed.audit.round import Client, ClientId, Round, Server, Sum, Words
 from securefed.audit.twin import Twin
 
-__all__ = ["Answer", "Arena", "Event", "Violation"]
+__all__ = ["Answer", "Arena", "Event", "State", "Violation"]
 
 T = TypeVar("T")
 State = Literal["latest", "older", "nothing"]

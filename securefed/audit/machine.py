@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from securefed.audit.arena import Arena
+from securefed.audit.arena import Arena, State
 from securefed.audit.round import ClientId, Round
 
 __all__ = ["adversary_machine"]
@@ -130,14 +130,12 @@ def adversary_machine(make: Callable[[int], Round]) -> type[RuleBasedStateMachin
 
         @precondition(_goes_on)
         @rule(who=_WHO, state=st.sampled_from(("latest", "older", "nothing")), asked=st.booleans())
-        def a_client_crashes(self, who: int, state: str, asked: bool) -> None:
+        def a_client_crashes(self, who: int, state: State, asked: bool) -> None:
             """It is started again, perhaps before an answer that it had computed was stored."""
             client = self._client(who)
             if asked and client in self.requests:
                 self._deliver(client, self.requests[client], stored=False)
-            self.arena.restart_client(
-                client, "older" if state == "older" else "latest" if state == "latest" else "nothing"
-            )
+            self.arena.restart_client(client, state)
 
         @precondition(_goes_on)
         @rule()

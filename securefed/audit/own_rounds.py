@@ -134,7 +134,7 @@ def plain_round(
 ) -> tuple[Round, OwnRound]:
     """A round of the unprotected integer scheme: what the suite must find fault with."""
     own = _own(contributions, adversary, secret, masked=False)
-    return _round(own, own.scheme.stages), own
+    return replace(_round(own, own.scheme.stages), lying_server=False), own
 
 
 def held_shares(client: MaskingClient) -> dict[ClientId, tuple[bytes, bytes]]:

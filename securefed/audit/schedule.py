@@ -8,7 +8,7 @@ import numpy as np
 
 from securefed.audit.round import ClientId, Round
 
-__all__ = ["FAULTS", "Fault", "schedule"]
+__all__ = ["FAULTS", "HARMLESS", "Fault", "schedule"]
 
 FAULTS = {
     "drop request": "a request never arrives",
@@ -31,6 +31,9 @@ FAULTS = {
     "crash server": "the server is started again between two answers",
 }
 """Every kind of fault, with what it means."""
+
+HARMLESS = frozenset({"duplicate reply", "crash server"})
+"""Faults that no round may fail of."""
 
 _MANY = (0, 1, 1, 2, 2, 3, 4, 6, 9, 14)
 """How many faults a round has, each number as likely: most rounds end with a sum, some with everything at once."""

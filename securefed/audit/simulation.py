@@ -18,7 +18,7 @@ from securefed.aggregation import Adversary
 from securefed.audit.arena import Answer, Arena, Event, State, Violation
 from securefed.audit.own_rounds import masked_round, plain_round
 from securefed.audit.round import ClientId, Contribution, Round
-from securefed.audit.schedule import Fault, schedule
+from securefed.audit.schedule import HARMLESS, Fault, schedule
 from securefed.crypto.hashing import digest_in_domain
 
 __all__ = ["MakeRound", "Outcome", "own_round", "replay", "shortest", "simulate"]
@@ -93,6 +93,8 @@ def simulate(seed: int, make: MakeRound = own_round, faults: tuple[Fault, ...] |
     violation: Violation | None = None
     try:
         _Adversary(arena, chosen, seed).play()
+        if arena.over == "aborted" and all(fault.kind in HARMLESS for fault in chosen):
+            raise Violation("a cause", "a round was aborted of which nothing was lost and nothing changed")
     except Violation as found:
         violation = found
     ended = "violated" if violation is not None else arena.over or "lost"

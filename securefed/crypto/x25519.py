@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from securefed.errors import RemoteProtocolError
 
-__all__ = ["PUBLIC_KEY_BYTES", "PrivateKey", "check_public_key"]
+__all__ = ["PUBLIC_KEY_BYTES", "PrivateKey", "check_public_keys"]
 
 PUBLIC_KEY_BYTES = 32
 _FIELD: Final = 2**255 - 19
@@ -43,22 +43,29 @@ class PrivateKey:
 
 
 def _agree(key: X25519PrivateKey, peer: bytes) -> bytes:
-    if len(peer) != PUBLIC_KEY_BYTES or int.from_bytes(peer, "little") >= _FIELD:
-        raise RemoteProtocolError("K2", "a public key is not canonical")
+    _check_canonical(peer)
     try:
         return key.exchange(X25519PublicKey.from_public_bytes(peer))
     except ValueError:
         raise RemoteProtocolError("K1", "a public key is a point of low order") from None
 
 
+def _check_canonical(key: bytes) -> None:
+    if len(key) != PUBLIC_KEY_BYTES or int.from_bytes(key, "little") >= _FIELD:
+        raise RemoteProtocolError("K2", "a public key is not canonical")
+
+
 # Any scalar finds points of low order: clamping makes every scalar a multiple of the cofactor. Not a secret.
 _PROBE: Final = X25519PrivateKey.from_private_bytes(bytes([8]) * 32)
 
 
-def check_public_key(key: bytes) -> None:
-    """Refuse a public key that no honest party sends.
+def check_public_keys(*keys: bytes) -> None:
+    """Refuse public keys that no honest party sends.
 
     Raises:
-        RemoteProtocolError: K1 for a point of low order, K2 for a non-canonical encoding.
+        RemoteProtocolError: K2 for a non-canonical encoding, then K1 for a point of low order.
     """
-    _agree(_PROBE, key)
+    for key in keys:
+        _check_canonical(key)
+    for key in keys:
+        _agree(_PROBE, key)

@@ -25,10 +25,12 @@ _LOST: Final = {
     "advertise": "before it had shown a key, and took no part in the round",
     "share": "before it had shared its seeds, and took no part in the round",
     "input": "before its update arrived, which is not in the sum",
+    "consent": "after its update had arrived, which counts",
     "release": "after its update had arrived, which counts",
 }
 _UNMASKED: Final = {
     "input": "; the others' shares took its masks out",
+    "consent": "; the others' shares were enough to unmask",
     "release": "; the others' shares were enough to unmask",
 }
 

@@ -27,7 +27,7 @@ ARMS: Final[Mapping[str, str]] = {
 }
 """Ways to train, in the order in which they are shown."""
 
-STAGES: Final = ("advertise", "share", "input", "release")
+STAGES: Final = ("advertise", "share", "input", "consent", "release")
 """The exchanges of one round under masks, in order."""
 
 

@@ -83,7 +83,7 @@ LIGHT: Final = Theme(
         "masks": "#0a5a9c",
         "central": "#00845f",
     },
-    stages={"advertise": "#cc79a7", "share": "#e69f00", "input": "#0a5a9c", "release": "#00845f"},
+    stages={"advertise": "#cc79a7", "share": "#e69f00", "input": "#0a5a9c", "consent": "#8a5aa8", "release": "#00845f"},
     training="#c3cbd6",
     protection="#0a5a9c",
 )
@@ -101,7 +101,7 @@ DARK: Final = Theme(
         "masks": "#8fd0ff",
         "central": "#2fc79a",
     },
-    stages={"advertise": "#d98fb9", "share": "#f0b73a", "input": "#5fb4f2", "release": "#2fc79a"},
+    stages={"advertise": "#d98fb9", "share": "#f0b73a", "input": "#5fb4f2", "consent": "#b58ad6", "release": "#2fc79a"},
     training="#4a5768",
     protection="#5fb4f2",
 )

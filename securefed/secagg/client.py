@@ -34,9 +34,10 @@ class MaskingClient:
 
     def __init__(self, identity: ClientIdentity, *, round_secret: bytes | None = None) -> None:
         self._identity = identity
-        self._round_secret = round_secret or os.urandom(KEY_BYTES)
-        self._received: list[bytes] = []
-        self._stage: New | Advertised | Shared | Masked | Consented | Closed = New(identity, self._round_secret)
+        # All secrets are in the state, and gone with it.
+        self._stage: New | Advertised | Shared | Masked | Consented | Closed = New(
+            identity, round_secret or os.urandom(KEY_BYTES)
+        )
 
     def __repr__(self) -> str:
         return f"MaskingClient(id={self._identity.id}, stage={type(self._stage).__name__})"
@@ -48,7 +49,7 @@ class MaskingClient:
             answer, after = stage.answer(request, update)
         except RemoteProtocolError as error:
             raise error.blame(SERVER) from None
-        self._enter(after, request)
+        self._stage = after
         return answer
 
     def reply_in_pieces(self, request: bytes, update: Callable[[], Update]) -> Iterator[bytes | memoryview]:
@@ -69,7 +70,7 @@ class MaskingClient:
         spec = stage.spec
         context, ring_bits = expected_from(spec, self._identity.id), spec.numbers.lanes.ring_bits
         yield from iter_words(context, words, spec.words, ring_bits, attestation)
-        self._enter(after, request)
+        self._stage = after
 
     def _leave(self) -> New | Advertised | Shared | Masked | Consented | Closed:
         """The state, which this session is not in any more.
@@ -83,14 +84,6 @@ class MaskingClient:
         )
         return stage
 
-    def _enter(self, stage: Advertised | Shared | Masked | Consented | Closed, request: bytes) -> None:
-        if isinstance(stage, Advertised | Shared):
-            self._received.append(request)
-        else:
-            # The input is out: what it was made from is forgotten.
-            self._received, self._round_secret = [], b""
-        self._stage = stage
-
     def snapshot(self) -> bytes:
         """See `aggregation.ClientSession.snapshot`: before the input the round secret and the messages received; after
         it what is held of others; nothing once the shares are released."""
@@ -101,8 +94,10 @@ class MaskingClient:
                 sections = [_HOLDING, *pack_held(held, None)]
             case Consented(held, survived):
                 sections = [_HOLDING, *pack_held(held, survived)]
-            case _:
-                sections = [_OPENING, self._round_secret, *self._received]
+            case New(_, round_secret):
+                sections = [_OPENING, round_secret]
+            case Advertised() | Shared():
+                sections = [_OPENING, *self._stage.came_from]
         return pack_snapshot(Party.CLIENT, [self._identity.id.to_bytes(4, "big"), *sections])
 
     @classmethod
@@ -119,9 +114,9 @@ class MaskingClient:
         client = cls(identity)
         if kind == _HOLDING:
             held, survived = parse_held(identity, sections)
-            client._enter(Masked(held) if survived is None else Consented(held, survived), b"")
+            client._stage = Masked(held) if survived is None else Consented(held, survived)
         else:
-            client._enter(Closed(sections[1].decode(), sections[0].decode()), b"")
+            client._stage = Closed(sections[1].decode(), sections[0].decode())
         return client
 
     def _replay(self, request: bytes) -> None:

@@ -36,6 +36,7 @@ class Shared:
         pairs: what the keys between two clients are bound to.
         own: this client's edges.
         own_shares: its own two shares where it is a holder itself (complete graph), else nothing.
+        came_from: the round secret and the requests so far: what this state can be computed from again.
     """
 
     identity: ClientIdentity
@@ -46,6 +47,7 @@ class Shared:
     pairs: PairContext
     own: Neighbourhood
     own_shares: bytes
+    came_from: tuple[bytes, ...]
 
     def answer(self, request: bytes, update: Callable[[], Update]) -> tuple[bytes, Masked]:
         """DELIVERY → INPUT: open the shares, train, encode, mask."""

@@ -37,11 +37,7 @@ class New:
         encoding = self.identity.accept(SCHEME, spec)
         self.identity.check_cohort(spec)
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
-        least = parameters.least_in_a_sum(len(spec.cohort), spec.threshold)
-        if least < self.identity.policy.least_sum:
-            raise RemoteProtocolError(
-                "O1", f"sums over {least} clients in a sparse graph, this client wants {self.identity.policy.least_sum}"
-            )
+        self.identity.policy.check_sums(parameters.least_in_a_sum(len(spec.cohort), spec.threshold))
         secrets = ClientSecrets(self.round_secret, spec.session)
         entry = Entry(secrets.channel.public, secrets.mask.public, promise(secrets.pick_secret, spec.session, me))
         credentials = self.identity.credentials
@@ -49,18 +45,23 @@ class New:
             signature = credentials.key.sign(advertised(entry, spec.session, me))
             entry = Entry(entry.channel, entry.mask, entry.promise, signature)
         message = Advertisement(entry).encode(expected_from(spec, me))
-        return message, Advertised(self.identity, spec, encoding, secrets, entry)
+        return message, Advertised(self.identity, spec, encoding, secrets, entry, (self.round_secret, request))
 
 
 @dataclass(frozen=True, repr=False)
 class Advertised:
-    """Keys are made; nobody holds a share."""
+    """Keys are made; nobody holds a share.
+
+    Attributes:
+        came_from: the round secret and the requests so far: what this state can be computed from again.
+    """
 
     identity: ClientIdentity
     spec: RoundSpec
     encoding: VectorEncoding
     secrets: ClientSecrets
     entry: Entry
+    came_from: tuple[bytes, ...]
 
     def answer(self, request: bytes, _: Callable[[], Update]) -> tuple[bytes, Shared]:
         """ROSTER → SHARES: check the roster, share both secrets, seal the shares."""
@@ -83,7 +84,7 @@ class Advertised:
         promised = commitment(self.secrets.self_mask_seed, spec.session, me)
         message = Shares(self.secrets.pick_secret, promised, sealed).encode(context)
         return message, Shared(
-            self.identity, spec, self.encoding, self.secrets, roster, pairs, own, own_shares
+            self.identity, spec, self.encoding, self.secrets, roster, pairs, own, own_shares, (*self.came_from, request)
         )  # fmt: skip
 
     def _check(self, roster: Roster, holders: tuple[int, ...], threshold: int) -> None:

@@ -9,7 +9,7 @@ from securefed.aggregation import Update
 from securefed.crypto.hashing import digest
 from securefed.crypto.shamir import SHARE_BYTES
 from securefed.crypto.signing import verifies
-from securefed.errors import RemoteProtocolError
+from securefed.errors import LocalProtocolError, RemoteProtocolError
 from securefed.participation import ClientIdentity
 from securefed.secagg.graph import Neighbourhood, draw
 from securefed.secagg.keys import PairContext, consent_draw_key
@@ -135,9 +135,12 @@ class Masked:
         survived = Survivors.decode(request, expected_from(spec, SERVER), spec.cohort).survived
         held.check(survived)
         credentials = held.identity.credentials
-        if not spec.adversary.malicious or credentials is None:
+        if not spec.adversary.malicious:
             held.identity.record.claim(Stage.RELEASE, spec.round, spec.session)
             return held.release(survived)
+        if credentials is None:
+            # A session that was taken up by an identity without its key. Never a way to release without consent.
+            raise LocalProtocolError("K7", "this round needs the client's credentials, and the identity has none")
         signature = credentials.key.sign(held.consent(survived))
         held.identity.record.claim(Stage.CONSENT, spec.round, spec.session)
         return Consent(signature).encode(expected_from(spec, held.identity.id)), Consented(held, survived)

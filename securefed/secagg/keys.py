@@ -8,12 +8,12 @@ from securefed.crypto import shamir
 from securefed.crypto.hashing import digest_in_domain
 from securefed.crypto.kdf import Label, derive
 from securefed.crypto.signing import verifies
-from securefed.crypto.x25519 import PrivateKey, check_public_key
+from securefed.crypto.x25519 import PrivateKey, check_public_keys
 from securefed.errors import RemoteProtocolError
 from securefed.wire.from_client import Entry
 
 __all__ = [
-    "ClientSecrets", "PairContext", "advertised", "check_entry", "commitment", "consent_draw_key",
+    "ClientSecrets", "PairContext", "advertised", "check_entry", "check_signature", "commitment", "consent_draw_key",
     "self_mask_key",
 ]  # fmt: skip
 
@@ -112,8 +112,16 @@ def check_entry(entry: Entry, session: bytes, client: int, identity: bytes | Non
     Raises:
         RemoteProtocolError: K2, K1 or K5.
     """
-    for key in (entry.channel, entry.mask):
-        check_public_key(key)
+    check_public_keys(entry.channel, entry.mask)
+    check_signature(entry, session, client, identity)
+
+
+def check_signature(entry: Entry, session: bytes, client: int, identity: bytes | None) -> None:
+    """Refuse an advertisement that its client did not sign; see `check_entry`.
+
+    Raises:
+        RemoteProtocolError: K5.
+    """
     if identity is not None and not verifies(identity, advertised(entry, session, client), entry.signature):
         raise RemoteProtocolError("K5", f"the advertisement of client {client} is not signed by its identity key")
 

@@ -8,13 +8,14 @@ from securefed.aggregation import Aggregate, Attendance
 from securefed.crypto.hashing import digest
 from securefed.crypto.shamir import share_from_bytes
 from securefed.crypto.signing import verifies
+from securefed.crypto.x25519 import check_public_keys
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import ConfigError, LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
 from securefed.participation import ClientId, check_identities
 from securefed.secagg.graph import Neighbourhood, check_promise
 from securefed.secagg.input_sum import InputSum
-from securefed.secagg.keys import PairContext, check_entry
+from securefed.secagg.keys import PairContext, check_signature
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.server_log import Log
 from securefed.secagg.stages import SUITE, Stage, expected_from
@@ -152,10 +153,11 @@ class MaskingServer:
                         self._released.setdefault(owner, {})[client] = share
 
     def _take_entry(self, client: ClientId, entry: Entry) -> None:
-        check_entry(entry, self._spec.session, client, self._identities.get(client))
         keys = (entry.channel, entry.mask)
+        check_public_keys(*keys)
         if entry.channel == entry.mask or not self._public_keys.isdisjoint(keys):
             raise RemoteProtocolError("K4", "a public key was advertised twice")
+        check_signature(entry, self._spec.session, client, self._identities.get(client))
         self._public_keys.update(keys)
         self._entries[client] = entry
 
@@ -218,15 +220,16 @@ class MaskingServer:
         """See `aggregation.ServerSession.snapshot`: what was received, but of the inputs their sum alone."""
         offer = Offer(self._spec).encode(SUITE)
         opened = bytes([self._aggregate is not None])
+        wrong = "\n".join(f"{error.peer} {error.detail}" for error in self._wrong_shares).encode()
         events = self._log.pack(self._present.refused)
-        return pack_snapshot(Party.SERVER, [offer, opened, self._inputs.total.tobytes(), *events])
+        return pack_snapshot(Party.SERVER, [offer, opened, wrong, self._inputs.total.tobytes(), *events])
 
     @classmethod
     def resume(
         cls, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None, snapshot: bytes
     ) -> MaskingServer:
         """See `aggregation.Scheme.resume_server`: all that was received is checked again."""
-        offer, opened, total, *events = parse_snapshot(Party.SERVER, snapshot)
+        offer, opened, wrong, total, *events = parse_snapshot(Party.SERVER, snapshot)
         if bytes(offer) != Offer(spec).encode(SUITE):
             raise PersistenceError("P3", "a snapshot of another round")
         server = cls(spec, layout, identities)
@@ -255,6 +258,8 @@ class MaskingServer:
         if server._stage is Stage.DONE:
             server._present.close(aborted=not any(opened))
             if any(opened):
+                named = [line.split(" ", 1) for line in bytes(wrong).decode().splitlines()]
+                server._wrong_shares = tuple(RemoteProtocolError("S7", text, int(peer)) for peer, text in named)
                 server._decode()
         return server
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from securefed.errors import PersistenceError
 from securefed.participation import ClientId
+from securefed.wire.snapshot import pack_ids, unpack_ids
 
 __all__ = ["Log"]
 
@@ -28,8 +29,7 @@ class Log:
 
     def pack(self, refused: Iterable[ClientId]) -> list[bytes]:
         """Sections: those whose answers were refused, then an event each."""
-        ids = b"".join(client.to_bytes(_ID_BYTES, "big") for client in sorted(refused))
-        return [ids, *((client or 0).to_bytes(_ID_BYTES, "big") + reply for client, reply in self.events)]
+        return [pack_ids(refused), *((client or 0).to_bytes(_ID_BYTES, "big") + reply for client, reply in self.events)]
 
     @classmethod
     def parse(cls, sections: Sequence[bytes | memoryview]) -> tuple[Log, frozenset[ClientId]]:
@@ -38,13 +38,9 @@ class Log:
         Raises:
             PersistenceError: P1.
         """
-        if not sections or len(sections[0]) % _ID_BYTES or any(len(event) < _ID_BYTES for event in sections[1:]):
+        if not sections or any(len(event) < _ID_BYTES for event in sections[1:]):
             raise PersistenceError("P1", "the snapshot's list of events is damaged")
-        ids = bytes(sections[0])
-        refused = frozenset(
-            int.from_bytes(ids[at : at + _ID_BYTES], "big") for at in range(0, len(ids), _ID_BYTES)
-        )  # fmt: skip
-        log = cls()
+        refused, log = unpack_ids(sections[0]), cls()
         for event in sections[1:]:
             client = int.from_bytes(event[:_ID_BYTES], "big")
             log.events.append((client or None, bytes(event[_ID_BYTES:])))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
 from securefed.crypto.hashing import DIGEST_BYTES, digest
 from securefed.errors import PersistenceError
 
-__all__ = ["Party", "pack_snapshot", "parse_snapshot"]
+__all__ = ["Party", "pack_ids", "pack_snapshot", "parse_snapshot", "unpack_ids"]
 
 _MAGIC: Final = b"SFSN"
 _VERSION: Final = 2
 _HEADER: Final = struct.Struct(">4sBBHI")
 _LENGTH: Final = struct.Struct(">Q")
+_ID_BYTES: Final = 4
 
 
 class Party(IntEnum):
@@ -55,3 +56,21 @@ def parse_snapshot(party: Party, raw: bytes) -> list[memoryview]:
         sections.append(body[at + _LENGTH.size : at + _LENGTH.size + length])
         at += _LENGTH.size + length
     return sections
+
+
+def pack_ids(clients: Iterable[int]) -> bytes:
+    """Client ids as a section: 4 bytes each, ascending."""
+    return b"".join(client.to_bytes(_ID_BYTES, "big") for client in sorted(clients))
+
+
+def unpack_ids(section: bytes | memoryview) -> frozenset[int]:
+    """What was packed.
+
+    Raises:
+        PersistenceError: P1.
+    """
+    if len(section) % _ID_BYTES:
+        raise PersistenceError("P1", "the snapshot's list of clients is damaged")
+    return frozenset(
+        int.from_bytes(section[at : at + _ID_BYTES], "big") for at in range(0, len(section), _ID_BYTES)
+    )  # fmt: skip

@@ -46,6 +46,7 @@ def test_a_property_without_its_hook_is_skipped_and_says_which() -> None:
             "the protocol claims nothing against a server that lies (Round.lying_server)"
         ),
         "test_never_both_kinds_of_shares": "needs the hook Round.held_shares",
+        "test_older_copies_never_give_both_kinds_of_shares": "needs the hook Round.held_shares",
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from securefed.crypto import aead, engine
 from securefed.crypto.hashing import digest, digest_in_domain
 from securefed.crypto.kdf import Label, derive
-from securefed.crypto.x25519 import PrivateKey, check_public_key
+from securefed.crypto.x25519 import PrivateKey, check_public_keys
 from tests.crypto.vectors import load, wycheproof
 from tests.rounds import seed
 from tests.rules import refused
@@ -49,14 +49,14 @@ def test_x25519_wycheproof() -> None:
             rule = "K1"
         else:
             assert private.agree(public).hex() == test["shared"], test["tcId"]
-            check_public_key(public)
+            check_public_keys(public)
             counts["agree"] += 1
             continue
         counts[rule] += 1
         with refused(rule):
             private.agree(public)
         with refused(rule):
-            check_public_key(public)
+            check_public_keys(public)
     assert counts == {"agree": 474, "K1": 15, "K2": 29}
 
 
@@ -72,7 +72,7 @@ def test_x25519_wycheproof() -> None:
 )
 @pytest.mark.rule("K1")
 def test_points_of_low_order_are_refused(point: int) -> None:
-    for act in (check_public_key, PrivateKey(seed("any")).agree):
+    for act in (check_public_keys, PrivateKey(seed("any")).agree):
         with refused("K1"):
             act(point.to_bytes(32, "little"))
 
@@ -80,7 +80,7 @@ def test_points_of_low_order_are_refused(point: int) -> None:
 @pytest.mark.parametrize("point", [FIELD, FIELD + 1, FIELD + 9, 2**255 - 1, 2**255, 2**255 + 9, 2**256 - 1])
 @pytest.mark.rule("K2")
 def test_points_that_are_not_canonical_are_refused(point: int) -> None:
-    for act in (check_public_key, PrivateKey(seed("any")).agree):
+    for act in (check_public_keys, PrivateKey(seed("any")).agree):
         with refused("K2"):
             act(point.to_bytes(32, "little"))
 
@@ -89,7 +89,7 @@ def test_points_that_are_not_canonical_are_refused(point: int) -> None:
 @pytest.mark.parametrize("length", [0, 31, 33])
 def test_keys_of_another_length_are_refused(length: int) -> None:
     with refused("K2"):
-        check_public_key(bytes([9] * length))
+        check_public_keys(bytes([9] * length))
 
 
 def test_aes_gcm_wycheproof_with_our_nonce() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from securefed.aggregation import ClientIdentity, Policy, Update
+from securefed.aggregation import Adversary, ClientIdentity, Credentials, MemoryRecord, Policy, SigningKey, Update
 from securefed.encoding.layout import Layout, TensorSpec
 from securefed.encoding.quantize import Numbers
 from securefed.encoding.tensors import BFLOAT16, BFloat16
@@ -63,5 +63,44 @@ def update_from(vector: dict[str, Any]) -> Update:
     return Update(tensors, bytes.fromhex(vector["model"]), vector["weight"], metrics)
 
 
-def identity_from(client: int, layout: Layout, rounding_key: str, policy: Policy = OPEN) -> ClientIdentity:
-    return ClientIdentity(client, layout, policy, bytes.fromhex(rounding_key))
+def adversary_from(vector: dict[str, Any]) -> Adversary:
+    """Thousandths there are shares here."""
+    shares = {name: vector[name] / 1000 for name in ("corrupt", "dropouts")}
+    return Adversary(**(vector | shares))
+
+
+def identities_from(vector: dict[str, Any]) -> dict[int, bytes]:
+    return {entry["id"]: bytes.fromhex(entry["key"]) for entry in vector["identities"]}
+
+
+def policy_from(vector: dict[str, Any]) -> Policy:
+    weakest = {"corrupt": vector["least_corrupt"], "dropouts": 0, "security": vector["least_security"]}
+    return Policy(
+        OPEN.schemes,
+        adversary_from({"server": vector["least_server"]} | weakest),
+        least_cohort=vector["least_cohort"],
+        least_sum=vector["least_sum"],
+        greatest_clip=vector["greatest_clip"],
+        least_bits=vector["least_bits"],
+    )
+
+
+def identity_from(client: int, layout: Layout, rounding_key: str) -> ClientIdentity:
+    """A client that encodes, and takes part in no round."""
+    return ClientIdentity(client, layout, OPEN, bytes.fromhex(rounding_key))
+
+
+def participant_from(
+    client: dict[str, Any],
+    layout: Layout,
+    identities: dict[int, bytes],
+    policy: Policy = OPEN,
+    last_input: int | None = None,
+) -> ClientIdentity:
+    """The client of a vector, with a record that holds an input for that round."""
+    record, key = MemoryRecord(), client["identity_key"]
+    if last_input is not None:
+        record.claim("input", last_input, bytes(32))
+    credentials = Credentials(SigningKey(bytes.fromhex(key)), identities) if key else None
+    rounding_key = bytes.fromhex(client["rounding_key"])
+    return ClientIdentity(client["id"], layout, policy, rounding_key, credentials, record)

@@ -6,169 +6,114 @@ from typing import Any
 
 import pytest
 
-from securefed.aggregation import Policy
-from securefed.crypto import aead, shamir
-from securefed.crypto.hashing import digest
-from securefed.crypto.kdf import Label, derive
-from securefed.crypto.keystream import Reader
-from securefed.crypto.x25519 import PrivateKey
-from securefed.encoding.layout import Layout
-from securefed.errors import RoundAborted
+from securefed.errors import RemoteProtocolError, RoundAborted
 from securefed.secagg.client import MaskingClient
-from securefed.secagg.keys import ClientSecrets, PairContext, commitment, self_mask_key
 from securefed.secagg.server import MaskingServer
-from securefed.secagg.stages import STAGES
+from securefed.secagg.stages import Stage
 from securefed.wire.specification import RoundSpec
-from tests.differential.reading import array_from, identity_from, layout_from, load, named, update_from
-from tests.rounds import OPEN
+from tests.differential.reading import (
+    array_from,
+    identities_from,
+    layout_from,
+    load,
+    named,
+    participant_from,
+    policy_from,
+    update_from,
+)
 from tests.rules import refused
 
 PROTOCOL = "pairwise_masking"
+NUMBERS = {Stage.ADVERTISE: 1, Stage.SHARE: 2, Stage.INPUT: 3, Stage.CONSENT: 4, Stage.RELEASE: 5}
+"""The stages as the text counts them."""
 
 
 def spec_from(vector: dict[str, Any]) -> RoundSpec:
     return RoundSpec.parse(memoryview(bytes.fromhex(vector["specification"])))
 
 
-@pytest.mark.parametrize("vector", load(PROTOCOL, "derivations")["vectors"], ids=lambda vector: vector["function"])
-def test_derivations(vector: dict[str, Any]) -> None:
-    raw = {
-        name: bytes.fromhex(value)
-        for name, value in vector.items()
-        if isinstance(value, str) and name not in ("function", "label")
-    }
-    match vector["function"]:
-        case "KDF":
-            assert derive(raw["secret"], Label(vector["label"]), raw["context"]) == raw["output"]
-        case "client keys":
-            secrets = ClientSecrets(raw["round_secret"], raw["session"])
-            assert secrets.channel.public == raw["channel_public_key"]
-            assert secrets.mask.public == raw["mask_public_key"]
-            assert secrets.self_mask_seed == raw["self_mask_seed"]
-            assert PrivateKey(raw["mask_private_key"]).public == secrets.mask.public
-            assert self_mask_key(secrets.self_mask_seed, raw["session"], vector["client"]) == raw["self_mask_key"]
-            assert commitment(secrets.self_mask_seed, raw["session"], vector["client"]) == raw["commitment"]
-        case "share coefficients":
-            context = raw["session"] + raw["roster_digest"] + bytes([vector["kind"]])
-            made = shamir.coefficients(raw["round_secret"], vector["threshold"], context)
-            assert [value.to_bytes(33, "big").hex() for value in made] == vector["coefficients"]
-        case "channel key" | "pairwise mask key":
-            pairs = PairContext(raw["session"], raw["roster_digest"])
-            make = pairs.channel_key if vector["function"] == "channel key" else pairs.mask_key
-            made = make(PrivateKey(raw["private_key"]), raw["public_key"], vector["sender"], vector["recipient"])
-            assert made == raw["output"]
-        case "seal":
-            data = raw["shares_header"] + vector["recipient"].to_bytes(4, "big")
-            assert aead.seal(raw["key"], raw["shares"], data) == raw["output"]
-            assert aead.open_sealed(raw["key"], raw["output"], data) == raw["shares"]
-        case function:
-            pytest.fail(f"no replay for {function}")
+ROUNDS = [v for name in ("", "_signed", "_sparse", "_sparse_signed") for v in named(PROTOCOL, f"rounds{name}")]
 
 
-@pytest.mark.parametrize("vector", load(PROTOCOL, "streams")["vectors"], ids=lambda v: f"{v['start']}+{v['length']}")
-def test_streams(vector: dict[str, Any]) -> None:
-    if vector["start"] > 2**30:
-        pytest.skip("our stream is read from its front alone, and this piece lies 64 GiB behind it")
-    reader = Reader(bytes.fromhex(vector["key"]))
-    reader.take(vector["start"])
-    data = reader.take(vector["length"]).tobytes()
-    if "bytes" in vector:
-        assert data.hex() == vector["bytes"]
-    else:
-        assert (digest(data).hex(), data[-32:].hex()) == (vector["sha256"], vector["last"])
-
-
-@pytest.mark.parametrize("vector", named(PROTOCOL, "shamir"))
-def test_shamir(vector: dict[str, Any]) -> None:
-    threshold, indices = vector["threshold"], vector["indices"]
-    if vector["operation"] == "share":
-        secret = bytes.fromhex(vector["secret"])
-        assert secret[0] == 0
-        above = [int(value, 16) for value in vector["coefficients"]]
-        assert [share.hex() for share in shamir.split(secret[1:], above, indices)] == vector["shares"]
-        return
-    shares = dict(zip(indices, map(bytes.fromhex, vector["shares"]), strict=True)) if indices else {}
-
-    def combine() -> int:
-        for share in shares.values():
-            shamir.share_from_bytes(share)
-        return shamir.Responders(indices, threshold).combine(shares)
-
-    if "rule" in vector:
-        with refused(vector["rule"]):
-            combine()
-    else:
-        assert combine() == int(vector["secret"], 16)
-
-
-@pytest.mark.parametrize("vector", named(PROTOCOL, "rounds"))
+@pytest.mark.parametrize("vector", ROUNDS)
 def test_rounds(vector: dict[str, Any]) -> None:
-    """Every message to the byte, who answered, where it was aborted, the sum and its mean."""
-    spec, layout = spec_from(vector), layout_from(vector["layout"])
-    server = MaskingServer(spec, layout)
+    """Every message to the byte, who answered, who refused, where it was aborted, the sum and its mean."""
+    spec, layout, identities = spec_from(vector), layout_from(vector["layout"]), identities_from(vector)
+    server = MaskingServer(spec, layout, identities)
     clients = {client["id"]: client for client in vector["clients"]}
     sessions = {
         number: MaskingClient(
-            identity_from(number, layout, client["rounding_key"]), round_secret=bytes.fromhex(client["round_secret"])
+            participant_from(client, layout, identities), round_secret=bytes.fromhex(client["round_secret"])
         )
         for number, client in clients.items()
     }
-    sent = []
-    answered = []
-    aborted_at = None
-    for number, _ in enumerate(STAGES, start=1):
+    sent, answered, refusals, aborted_at, because = [], [], [], None, ""
+    while server.stage is not Stage.DONE and aborted_at is None:
+        number = NUMBERS[server.stage]
         recipients: dict[bytes, list[int]] = {}
         for client, request in sorted(server.requests().items()):
             recipients.setdefault(request, []).append(client)
         sent += [(number, 0, who, message.hex()) for message, who in recipients.items()]
         present = []
         for client, request in sorted(server.requests().items()):
-            if (clients[client]["drops_out_at"] or 9) > number:
+            if (clients[client]["drops_out_at"] or 9) <= number:
+                continue
+            try:
                 reply = sessions[client].reply(request, lambda c=client: update_from(clients[c]["update"]))
-                server.receive(client, reply)
-                sent.append((number, client, [0], reply.hex()))
-                present.append(client)
+            except RemoteProtocolError as error:
+                refusals.append({"client": client, "stage": number, "rule": error.rule})
+                continue
+            server.receive(client, reply)
+            sent.append((number, client, [0], reply.hex()))
+            present.append(client)
         answered.append(present)
         try:
             server.advance()
-        except RoundAborted:
-            aborted_at = number
-            break
+        except RoundAborted as aborted:
+            aborted_at, because = number, str(aborted)
     assert sent == [(m["stage"], m["from"], m["to"], m["message"]) for m in vector["messages"]]
-    assert (answered, aborted_at) == (vector["answered"], vector["aborted_at"])
+    assert (answered, refusals, aborted_at) == (vector["answered"], vector["refused"], vector["aborted_at"])
     if vector["sum"] is None:
         assert server.aggregate is None
+        assert ("[S3]" in because) == (vector["aborted_by"] == "S3")
         return
     assert server.aggregate is not None
     assert server.aggregate.words is not None
     assert server.aggregate.words.tolist() == vector["sum"]
+    assert server.wrong_shares == ()
     for tensor in vector["mean"]["tensors"]:
         assert server.aggregate.tensors[tensor["name"]].tolist() == array_from(tensor).tolist()
     assert server.aggregate.weight == vector["mean"]["weight"]
     assert server.aggregate.metrics == vector["mean"]["metrics"]
 
 
-def client_of(file: dict[str, Any], layout: Layout) -> MaskingClient:
-    """A policy's threshold is a share here and a number there."""
-    theirs = file["policy"]
-    policy = Policy(
-        OPEN.schemes,
-        least_cohort=theirs["least_cohort"],
-        least_sum=1,
-        least_threshold=(theirs["least_threshold"] - 0.5) / theirs["least_cohort"],
-        greatest_clip=theirs["greatest_clip"],
-        least_bits=theirs["least_bits"],
-    )
-    identity = identity_from(file["client"]["id"], layout, file["client"]["rounding_key"], policy)
-    return MaskingClient(identity, round_secret=bytes.fromhex(file["client"]["round_secret"]))
+def vectors_of(*names: str) -> list[Any]:
+    """The vectors of several files, each with its file's name."""
+    return [
+        pytest.param(name, *vector.values, id=f"{name} {vector.id}", marks=vector.marks)
+        for name in names
+        for vector in named(PROTOCOL, name)
+    ]
 
 
-@pytest.mark.parametrize("vector", named(PROTOCOL, "client_refuses"))
-def test_what_a_client_refuses(vector: dict[str, Any]) -> None:
-    file = load(PROTOCOL, "client_refuses")
-    client = client_of(file, layout_from(file["layout"]))
+def client_of(file: dict[str, Any]) -> MaskingClient:
+    """The client that a file is about."""
+    identities, policy = identities_from(file), policy_from(file["policy"])
+    client, layout = file["client"], layout_from(file["layout"])
+    identity = participant_from(client, layout, identities, policy, file["record"]["last_input"])
+    return MaskingClient(identity, round_secret=bytes.fromhex(client["round_secret"]))
+
+
+def message_of(file: dict[str, Any], request: dict[str, Any]) -> bytes:
+    return bytes.fromhex(request["message"] if "message" in request else file["good_requests"][request["good"]])
+
+
+@pytest.mark.parametrize(("name", "vector"), vectors_of("client_refuses", "client_refuses_signed"))
+def test_what_a_client_refuses(name: str, vector: dict[str, Any]) -> None:
+    file = load(PROTOCOL, name)
+    client = client_of(file)
     for request in vector["requests"]:
-        message = bytes.fromhex(request["message"] if "message" in request else file["good_requests"][request["good"]])
+        message = message_of(file, request)
         if "rule" in request:
             with refused(request["rule"]):
                 client.reply(message, lambda: update_from(file["client"]["update"]))
@@ -177,11 +122,22 @@ def test_what_a_client_refuses(vector: dict[str, Any]) -> None:
     assert vector["requests"][-1]["rule"] == vector["rule"]
 
 
-@pytest.mark.parametrize("vector", named(PROTOCOL, "server_refuses"))
-def test_what_a_server_refuses(vector: dict[str, Any]) -> None:
-    file = load(PROTOCOL, "server_refuses")
+@pytest.mark.parametrize(("name", "vector"), vectors_of("client_goes_on", "client_goes_on_signed"))
+def test_what_a_client_answers_although(name: str, vector: dict[str, Any]) -> None:
+    """The same answers: a share that does not open is not held, and nothing is released for it."""
+    file = load(PROTOCOL, name)
+    client = client_of(file)
+    answers = [
+        client.reply(message_of(file, request), lambda: update_from(file["client"]["update"]))
+        for request in vector["requests"]
+    ]
+    assert [answer.hex() for answer in answers] == vector["answers"]
+
+
+def played(file: dict[str, Any], vector: dict[str, Any]) -> MaskingServer:
+    """The server after all events, each of which went as it says."""
     good = {(answer["client"], answer["stage"]): answer["message"] for answer in file["good_answers"]}
-    server = MaskingServer(spec_from(file), layout_from(file["layout"]))
+    server = MaskingServer(spec_from(file), layout_from(file["layout"]), identities_from(file))
     for event in vector["events"]:
         if "client" in event:
             message = bytes.fromhex(event["message"] if "message" in event else good[event["client"], event["good"]])
@@ -191,7 +147,7 @@ def test_what_a_server_refuses(vector: dict[str, Any]) -> None:
             else:
                 server.receive(event["client"], message)
         elif "rule" in event:
-            with pytest.raises(RoundAborted, match=rf"\[{event['rule']}\]"):
+            with pytest.raises(RoundAborted, match=rf"client {event['seed_of']}: \[{event['rule']}\]"):
                 server.advance()
             assert server.aggregate is None
         elif "aborts" in event:
@@ -199,3 +155,21 @@ def test_what_a_server_refuses(vector: dict[str, Any]) -> None:
                 server.advance()
         else:
             server.advance()
+    return server
+
+
+@pytest.mark.parametrize(("name", "vector"), vectors_of("server_refuses", "server_refuses_signed"))
+def test_what_a_server_refuses(name: str, vector: dict[str, Any]) -> None:
+    played(load(PROTOCOL, name), vector)
+    assert vector["events"][-1]["rule"] == vector["rule"]
+
+
+@pytest.mark.parametrize(("name", "vector"), vectors_of("wrong_shares", "wrong_shares_signed"))
+def test_wrong_shares_are_located(name: str, vector: dict[str, Any]) -> None:
+    """The sum is right, and their senders are named."""
+    server = played(load(PROTOCOL, name), vector)
+    assert {error.peer for error in server.wrong_shares} == set(vector["wrong"])
+    assert {error.rule for error in server.wrong_shares} <= {"S7"}
+    assert server.aggregate is not None
+    assert server.aggregate.words is not None
+    assert server.aggregate.words.tolist() == vector["sum"]

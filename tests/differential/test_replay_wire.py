@@ -8,20 +8,13 @@ import numpy as np
 import pytest
 
 from securefed.encoding.lanes import unpack_bits
+from securefed.wire.adversary import Adversary
+from securefed.wire.frame import Expected
+from securefed.wire.from_client import Advertisement, Consent, Entry, Input, Release, Shares
+from securefed.wire.from_server import Agreement, Delivery, Offer, Roster, Survivors
 from securefed.wire.header import HEADER_BYTES, MessageType, Suite
-from securefed.wire.messages import (
-    Advertisement,
-    Delivery,
-    Expected,
-    Input,
-    Offer,
-    Release,
-    Roster,
-    Shares,
-    Survivors,
-)
 from securefed.wire.specification import RoundSpec
-from tests.differential.reading import named
+from tests.differential.reading import adversary_from, named
 from tests.rules import refused
 
 
@@ -30,19 +23,44 @@ def decode(message: bytes, agreed: dict[str, Any]) -> Any:
     kind, suite, ids = MessageType(agreed["type"]), Suite(agreed["suite"]), agreed["ids"]
     if kind is MessageType.OFFER:
         return Offer.decode(message, suite)
-    expected = Expected(suite, bytes.fromhex(agreed["session"]), agreed["round"], agreed["sender"])
+    expected, cohort = expected_of(agreed), agreed["cohort"]
     match kind:
         case MessageType.ADVERTISEMENT:
-            return Advertisement.decode(message, expected)
+            return Advertisement.decode(message, expected, signed=agreed["signed"])
+        case MessageType.ROSTER:
+            return Roster.decode(message, expected, ids, signed=agreed["signed"])
         case MessageType.INPUT:
-            got = Input.decode(message, expected, agreed["exact_count"])
+            got = Input.decode(message, expected, agreed["exact_count"], attested=bool(agreed["attestations"]))
             unpack_bits(got.words, *ring_of(agreed["input_bits"], agreed["exact_count"]))
             return got
         case MessageType.DELIVERY:
-            return Delivery.decode(message, expected, ids, agreed["greatest_count"])
+            (receiver,) = set(agreed["members"]) - set(ids)
+            return Delivery.decode(message, expected, cohort, agreed["members"], receiver)
+        case MessageType.SURVIVORS:
+            return Survivors.decode(message, expected, cohort)
+        case MessageType.CONSENT:
+            return Consent.decode(message, expected)
+        case MessageType.AGREEMENT:
+            attesting = range(1, 1 + agreed["attestations"])
+            return Agreement.decode(message, expected, cohort, agreed["members"], attesting)
         case _:
-            of = {"ROSTER": Roster, "SHARES": Shares, "SURVIVORS": Survivors, "RELEASE": Release}[kind.name]
+            of = {"SHARES": Shares, "RELEASE": Release}[kind.name]
             return of.decode(message, expected, ids)
+
+
+def expected_of(agreed: dict[str, Any]) -> Expected:
+    return Expected(Suite(agreed["suite"]), bytes.fromhex(agreed["session"]), agreed["round"], agreed["sender"])
+
+
+def encode(message: Any, agreed: dict[str, Any]) -> bytes:
+    """The bytes of what was decoded."""
+    match message:
+        case Offer():
+            return message.encode(Suite(agreed["suite"]))
+        case Delivery() | Survivors() | Agreement():
+            return message.encode(expected_of(agreed), agreed["cohort"])
+    raw: bytes = message.encode(expected_of(agreed))
+    return raw
 
 
 def ring_of(bits: int, packed: int) -> tuple[int, int]:
@@ -52,7 +70,20 @@ def ring_of(bits: int, packed: int) -> tuple[int, int]:
 
 def spec_from(fields: dict[str, Any]) -> RoundSpec:
     raw = {name: bytes.fromhex(fields[name]) for name in ("nonce", "model", "layout")}
-    return RoundSpec(**(fields | raw | {"cohort": tuple(fields["cohort"])}))
+    return RoundSpec(
+        **(fields | raw | {"cohort": tuple(fields["cohort"]), "adversary": adversary_from(fields["adversary"])})
+    )
+
+
+def adversary_of(adversary: Adversary) -> dict[str, Any]:
+    shares = {name: round(1000 * getattr(adversary, name)) for name in ("corrupt", "dropouts")}
+    bits = {name: getattr(adversary, name) for name in ("server", "security", "correctness")}
+    return bits | shares
+
+
+def entry_of(entry: Entry) -> dict[str, Any]:
+    fields = {"channel_key": entry.channel, "mask_key": entry.mask, "promise": entry.promise}
+    return {name: value.hex() for name, value in fields.items()} | {"signature": entry.signature.hex() or None}
 
 
 def body_of(message: Any) -> dict[str, Any]:
@@ -61,23 +92,35 @@ def body_of(message: Any) -> dict[str, Any]:
         case Offer(spec):
             fields = {name: getattr(spec, name) for name in RoundSpec.__dataclass_fields__}
             raw = {name: fields[name].hex() for name in ("nonce", "model", "layout")}
-            return {"specification": fields | raw | {"cohort": list(spec.cohort)}}
-        case Advertisement(keys):
-            return {"channel_key": keys.channel.hex(), "mask_key": keys.mask.hex()}
-        case Input(words):
-            return {"words": words.tolist()}
-        case Shares(commitment, sealed):
-            return {"commitment": commitment.hex()} | body_of(Delivery(sealed))
-        case Roster(keys):
+            adversary = adversary_of(spec.adversary)
+            return {"specification": fields | raw | {"cohort": list(spec.cohort), "adversary": adversary}}
+        case Advertisement(entry):
+            return entry_of(entry)
+        case Input(words, attestation):
+            return {"attestation": attestation.hex() or None, "words": words.tolist()}
+        case Shares(pick_secret, commitment, sealed):
+            boxes = [box.hex() for box in sealed.values()]
             return {
-                "ids": list(keys),
-                "channel_keys": [both.channel.hex() for both in keys.values()],
-                "mask_keys": [both.mask.hex() for both in keys.values()],
+                "pick_secret": pick_secret.hex(),
+                "commitment": commitment.hex(),
+                "ids": list(sealed),
+                "sealed": boxes,
             }
-        case Delivery(sealed):
-            return {"ids": list(sealed), "sealed": [box.hex() for box in sealed.values()]}
+        case Roster():
+            return {"ids": list(message), "entries": [entry_of(entry) for entry in message.values()]}
+        case Delivery(shared, senders):
+            parts = senders.values()
+            secrets = [part.pick_secret.hex() for part in parts]
+            boxes = [part.sealed.hex() for part in parts]
+            return {"shared": list(shared), "ids": list(senders), "pick_secrets": secrets, "sealed": boxes}
         case Survivors(survived):
-            return {"ids": list(survived), "survived": list(survived.values())}
+            return {"survived": list(survived)}
+        case Consent(signature):
+            return {"signature": signature.hex()}
+        case Agreement(signatures, attestations):
+            both = {"signatures": signatures, "attestations": attestations}
+            hexes = {name: [one.hex() for one in ones.values()] for name, ones in both.items()}
+            return {"signers": list(signatures)} | hexes
         case Release(shares):
             return {"ids": list(shares), "shares": [share.hex() for share in shares.values()]}
     raise AssertionError(message)
@@ -88,11 +131,7 @@ def test_good_messages(vector: dict[str, Any]) -> None:
     message, agreed = bytes.fromhex(vector["message"]), vector["agreed"]
     decoded = decode(message, agreed)
     assert body_of(decoded) == vector["body"]
-    if isinstance(decoded, Offer):
-        assert decoded.encode(Suite(agreed["suite"])) == message
-    else:
-        context = Expected(Suite(agreed["suite"]), bytes.fromhex(agreed["session"]), agreed["round"], agreed["sender"])
-        assert decoded.encode(context) == message
+    assert encode(decoded, agreed) == message
 
 
 @pytest.mark.parametrize("vector", named("wire", "specifications"))
@@ -101,6 +140,10 @@ def test_good_specifications(vector: dict[str, Any]) -> None:
     assert spec.pack().hex() == vector["specification"]
     assert spec.session.hex() == vector["session"]
     assert RoundSpec.parse(memoryview(bytes.fromhex(vector["specification"]))) == spec
+    adversary, n = spec.adversary, len(spec.cohort)
+    assert adversary.corrupt_clients(n) == vector["C"]
+    assert adversary.lost_clients(n) == vector["D"]
+    assert adversary.least_survivors(n) == spec.threshold == vector["L"]
 
 
 @pytest.mark.parametrize("vector", named("wire", "refused"))

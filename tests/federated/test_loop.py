@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securefed.aggregation import Scheme
+from securefed.aggregation import Adversary, Scheme
 from securefed.errors import ConfigError, PersistenceError, RoundAborted
 from securefed.federated import checkpoint, journal
 from securefed.federated.cohort import Cohort, Loss
@@ -18,15 +18,23 @@ from securefed.federated.server_optimizer import FedAvg
 from securefed.plain import PlainFloats, PlainIntegers
 from securefed.secagg import PairwiseMasks
 
-from .toy import CLIENTS, ROUNDS, Notes, loop, start_weights
+from .toy import CLIENTS, MALICIOUS, ROUNDS, SEMI_HONEST, Notes, loop, start_weights
 
 
 def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return list(one) == list(other) and all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
-def test_masks_and_plain_integers_give_the_same_model_to_the_bit() -> None:
-    assert equal(loop(PairwiseMasks()).run(Notes()), loop(PlainIntegers()).run(Notes()))
+@pytest.mark.parametrize("adversary", [MALICIOUS, SEMI_HONEST], ids=["malicious", "semi-honest"])
+def test_masks_and_plain_integers_give_the_same_model_to_the_bit(adversary: Adversary) -> None:
+    """The adversary decides how a round is protected, and nothing of what it gives."""
+    notes = Notes()
+    masked = loop(PairwiseMasks(), adversary=adversary).run(notes)
+    assert equal(masked, loop(PlainIntegers()).run(Notes()))
+    stages = [stage for number, stage, _ in notes.stages if number == 1]
+    consents = ["consent"] if adversary.malicious else []
+    assert stages == ["advertise", "share", "input", *consents, "release"]
+    assert list(notes.results[0].cost.stage_seconds) == stages
 
 
 @pytest.mark.parametrize("weight", [1, 4])
@@ -53,7 +61,7 @@ def test_a_lost_client_at_any_stage(stage: str) -> None:
     masked = loop(PairwiseMasks(), losses=(lost,)).run(notes)
     second = notes.results[1]
     assert second.cost.lost == {3: stage}
-    in_the_sum = stage == "release"  # its input had arrived
+    in_the_sum = stage in ("consent", "release")  # its input had arrived
     assert (3 in second.aggregate.survivors) == in_the_sum
     assert [len(result.aggregate.survivors) for result in notes.results] == [5, 5 if in_the_sum else 4, 5, 5]
     plain = loop(PlainIntegers(), losses=() if in_the_sum else (Loss(2, 3, "input"),)).run(Notes())
@@ -80,6 +88,19 @@ def test_a_client_whose_update_is_not_finite_is_out_of_the_round_alone(scheme: S
     for result in notes.results:
         assert result.aggregate.survivors == (1, 3, 4, 5)
         assert "V6" in result.cost.refused[2] or "'layer.a'" in result.cost.refused[2]
+
+
+def test_a_round_that_aborted_is_run_again_by_the_same_clients() -> None:
+    """Three give an input before the round ends: they take part in the next attempt at it all the same."""
+    job = loop(PairwiseMasks())
+    good = {client: job._trainers[client].target for client in (1, 2)}  # type: ignore[attr-defined]
+    for client in good:
+        job._trainers[client].target = float("nan")  # type: ignore[attr-defined]
+    with pytest.raises(RoundAborted, match="3 of 5 clients answered, 4 are needed"):
+        job.run(Notes())
+    for client, target in good.items():
+        job._trainers[client].target = target  # type: ignore[attr-defined]
+    assert equal(job.run(Notes()), loop(PairwiseMasks()).run(Notes()))
 
 
 class Killed(BaseException):
@@ -192,6 +213,20 @@ def test_cohorts_are_chosen_again_the_same_and_differ_by_round() -> None:
         cohort.choose(1, 9, seed=5)
     with pytest.raises(ConfigError, match="same name"):
         Cohort(("a", "a"))
+
+
+def test_a_round_that_cannot_end_is_refused_before_it_begins(tmp_path: Path) -> None:
+    hopeless = loop(PairwiseMasks(), tmp_path, adversary=Adversary("malicious", 0.4, 0.4))
+    with pytest.raises(ConfigError, match="a cohort of 5 needs 4 survivors, and 3 are left"):
+        hopeless.run(Notes())
+    assert not list(tmp_path.iterdir())
+
+
+def test_identity_keys_are_new_with_every_process() -> None:
+    """Simulated clients keep none: nothing of a run, its model least of all, depends on them."""
+    keys = [set(loop(PairwiseMasks())._public_keys.values()) for _ in range(2)]
+    assert len(keys[0] | keys[1]) == 2 * CLIENTS
+    assert equal(loop(PairwiseMasks()).run(Notes()), loop(PairwiseMasks()).run(Notes()))
 
 
 def test_an_unknown_stage_to_lose_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securefed.aggregation import Scheme
+from securefed.aggregation import Adversary, Scheme
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.loop import FederatedLoop, RoundResult, Settings
 from securefed.federated.server_optimizer import FedAvg
@@ -15,6 +15,9 @@ from securefed.federated.training import FloatArray, Trained
 
 ROUNDS = 4
 CLIENTS = 5
+MALICIOUS = Adversary("malicious", corrupt=0.2, dropouts=0.2)
+SEMI_HONEST = Adversary("semi-honest", corrupt=0.2, dropouts=0.2)
+"""Of five clients one corrupt, one lost, and four are enough (three, where the server is trusted to follow)."""
 
 
 class Towards:
@@ -59,13 +62,19 @@ def start_weights() -> dict[str, FloatArray]:
 
 
 def loop(
-    scheme: Scheme, folder: Path | None = None, *, losses: tuple[Loss, ...] = (), weight: int = 1, job: str = "job"
+    scheme: Scheme,
+    folder: Path | None = None,
+    *,
+    losses: tuple[Loss, ...] = (),
+    weight: int = 1,
+    job: str = "job",
+    adversary: Adversary = MALICIOUS,
 ) -> FederatedLoop:
     settings = Settings(
         seed=3,
         job=job,
         rounds=ROUNDS,
-        threshold=4,
+        adversary=adversary,
         bits=20,
         clip=1.0,
         greatest_weight=weight,

@@ -7,11 +7,16 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
+from tests.fuzz.scratch import SCRATCH, memory
+
 _FOLDER = Path("build", "fuzz")
 _RUNS = 1_000_000
+_KILLED = ("timeout", "oom", "crash", "leak", "slow-unit")
+"""How libFuzzer names the inputs of what the target itself could not live to tell."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,13 +52,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.here:
         return _fuzz(options)
     print(f"{options.engine}: {options.runs:,} executions of each target", flush=True)
+    failed = False
     for name in options.targets or targets:
         status = _in_a_process(name, options)
         if status:
+            failed = True
             print(f"{name}: stopped with status {status}; inputs of findings are in {options.folder / 'findings'}")
             if not options.go_on:
-                return 1
-    return 0
+                break
+    return int(failed)
 
 
 def _best_engine() -> str:
@@ -72,13 +79,20 @@ def _targets(*, guided: bool) -> dict:
 
 
 def _in_a_process(name: str, options: argparse.Namespace) -> int:
-    log = options.folder / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log, findings = options.folder / f"{name}.log", options.folder / "findings"
+    findings.mkdir(parents=True, exist_ok=True)
+    known = set(findings.iterdir())
     command = [sys.executable, "-m", "tests.fuzz", name, "--here", f"--runs={options.runs}", f"--seed={options.seed}",
                f"--engine={options.engine}", f"--folder={options.folder}", *["--go-on"] * options.go_on]  # fmt: skip
-    # libFuzzer's own lines go to a file; what the target has to say goes to the terminal.
-    with log.open("wb") as file:
-        return subprocess.run(command, stderr=file, check=False).returncode
+    # libFuzzer's own lines go to a file; what the target has to say goes to the terminal. libFuzzer ends its process
+    # without cleaning up: that is done here.
+    with log.open("wb") as file, tempfile.TemporaryDirectory(dir=memory()) as scratch:
+        environment = {**os.environ, SCRATCH: scratch}
+        status = subprocess.run(command, stderr=file, env=environment, check=False).returncode
+    for path in sorted(set(findings.iterdir()) - known):
+        if path.name.startswith(tuple(f"{name}-{what}-" for what in _KILLED)):
+            print(f"{name}: {path.read_bytes().hex()}\nsee {log}; again: python -m tests.fuzz {name} --replay {path}")
+    return status
 
 
 def _fuzz(options: argparse.Namespace) -> int:

@@ -20,6 +20,8 @@ _KEPT = 4000
 """Most inputs that the plain engine mutates further."""
 _ATTEMPTS = 1500
 """Executions that may be spent on making a finding small."""
+_FROM_A_SEED = 6
+"""One in so many guided mutations is of a seed."""
 _SLOWEST = 60
 """Seconds for one execution before libFuzzer calls it a finding."""
 
@@ -83,7 +85,8 @@ def show(target: Target, path: Path) -> bool:
     try:
         outcome = target.run(data)
     except Exception:
-        print(traceback.format_exc())
+        # An error may repeat what no terminal can show: that is what is looked for.
+        print(traceback.format_exc().encode(errors="backslashreplace").decode())
         print(f"again: python -m tests.fuzz {target.name} --replay {path}\n", flush=True)
         return True
     print(f"nothing wrong: {outcome}", flush=True)
@@ -95,7 +98,9 @@ def place(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     # A library's own frames say little, and change with what it is given.
     at = next((frame for frame in reversed(frames) if "securefed" in Path(frame.filename).parts), frames[-1])
-    return f"{type(error).__name__} {at.filename}:{at.lineno} {error if isinstance(error, AssertionError) else ''}"
+    # Of an invariant what comes before the colon: behind it is what this very input made of it.
+    invariant = str(error).split(":")[0] if isinstance(error, AssertionError) else ""
+    return f"{type(error).__name__} {at.filename}:{at.lineno} {invariant}"
 
 
 def smallest(target: Target, data: bytes, what: str) -> bytes:
@@ -174,7 +179,9 @@ def fuzz_guided(watch: Watch, runs: int, corpus: Path, seed: int = 0) -> None:
 
     def mutate(data: bytes, greatest: int, seed_: int) -> bytes:
         rng.seed(seed_)
-        changed = target.mutate(data, rng, lambda part: _either(part, rng, greatest))
+        # A corpus fills up with what is refused in many ways; what is next to a good input stays worth a look.
+        base = rng.choice(target.seeds) if rng.randrange(_FROM_A_SEED) == 0 else data
+        changed = target.mutate(base, rng, lambda part: _either(part, rng, greatest))
         return changed[:greatest]
 
     def _either(part: bytes, rng: Random, greatest: int) -> bytes:

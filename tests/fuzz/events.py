@@ -87,7 +87,7 @@ def mutate_script(
     events = list(script.events)
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randrange(len(events) + 1)
-        match rng.randrange(10):
+        match rng.randrange(14):
             case 0:
                 events.insert(at, Event(What(rng.randrange(1, len(What))), rng.randrange(256)))
             case 1:

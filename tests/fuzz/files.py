@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
-import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -24,6 +20,7 @@ from securefed.participation import INPUT
 from securefed.secagg.stages import STAGES, Stage
 from tests.fuzz.mutation import JSON_TOKENS, mutate_json
 from tests.fuzz.mutation import havoc as blind
+from tests.fuzz.scratch import folder
 from tests.fuzz.target import Havoc, Target, expect, reader_target
 from tests.rounds import seed
 
@@ -37,17 +34,8 @@ _TENSOR_TOKENS: Final = (b"F16", b"BF16", b"F64", b"I64", b"F8_E4M3", b"BOOL", b
 _ONE: Final = "one.safetensors"
 
 
-@cache
-def _folder() -> Path:
-    # In memory where the system has that: a file for every execution.
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="fuzz", dir=memory if memory.is_dir() else None))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def _file(name: str, content: bytes) -> Path:
-    path = _folder() / name
+    path = folder() / name
     path.write_bytes(content)
     return path
 
@@ -57,7 +45,7 @@ def checkpoint_target() -> Target:
     weights = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1.5, -2.0], np.float16)}
     seeds = []
     for checkpoint in (Checkpoint(_JOB, 3, weights), Checkpoint(_JOB, 0, {}), Checkpoint("another job", 3, weights)):
-        path = _folder() / "seed"
+        path = folder() / "seed"
         checkpoint.save(path)
         seeds.append(path.read_bytes())
 
@@ -127,7 +115,7 @@ def index_target() -> Target:
     good = {"weight_map": {"a": _ONE, "b": _ONE}}
 
     def read(raw: bytes) -> None:
-        if not (_folder() / _ONE).exists():
+        if not (folder() / _ONE).exists():
             _file(_ONE, shard)
         tensors = open_index(_file("model.safetensors.index.json", raw))
         expect(tensors.keys() in ({"a", "b"}, set()), "an index has lost a tensor or found one")

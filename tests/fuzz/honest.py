@@ -22,7 +22,7 @@ from securefed.secagg.stages import Stage
 from securefed.wire.from_client import Entry, entry_bytes
 from securefed.wire.header import MessageType
 from tests.fuzz.messages import Shape
-from tests.rounds import MALICIOUS, SEMI_HONEST, Round, seed, signing_key, spec_of, update_of
+from tests.rounds import MALICIOUS, SEMI_HONEST, Round, identities, seed, signing_key, spec_of, update_of
 
 __all__ = ["ROUNDS", "Played", "played", "same", "twin"]
 
@@ -144,6 +144,11 @@ class Played:
         parsed = Entry.parse(entry)
         signature = signing_key(client).sign(advertised(parsed, self.spec.session, client))
         return parsed.signed() + signature
+
+    @cached_property
+    def identities(self) -> dict[int, bytes]:
+        """The identity roster."""
+        return identities(self.spec.cohort)
 
     @cached_property
     def _good_entries(self) -> frozenset[bytes]:

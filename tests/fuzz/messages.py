@@ -33,6 +33,7 @@ _COHORT = 144
 _CLIPS = (0.0, -0.0, 2.0**-512, 2.0**-513, 2.0**512, 2.0**513, float("inf"), float("nan"), -1.0, 5e-324)
 
 # Fields of the header: offset, length.
+_TYPE_AT, _SENDER_AT = 5, 44
 _HEADER = ((0, 4), (4, 1), (5, 1), (6, 2), (8, 32), (40, 4), (44, 4), (48, 8), (56, 8))
 
 
@@ -99,7 +100,9 @@ class Shape:
             case 1:
                 raw = bytearray(message.ljust(HEADER_BYTES, b"\0"))
                 at, size = rng.choice(_HEADER)
-                raw[at : at + size] = interesting(rng, size)
+                other = {_TYPE_AT: rng.choice(list(MessageType)), _SENDER_AT: rng.choice(self.spec.cohort)}.get(at)
+                likely = other is not None and rng.randrange(2)
+                raw[at : at + size] = other.to_bytes(size, "big") if likely else interesting(rng, size)
                 return bytes(raw)
             case 2:
                 return self.framed(havoc(body))

@@ -16,7 +16,7 @@ from tests.fuzz.events import Event, Script, What, mutate_script
 from tests.fuzz.honest import Played, played, same, twin
 from tests.fuzz.messages import ASKED, TOLD
 from tests.fuzz.target import OUTCOMES, Finding, Havoc, Target, check_text, expect
-from tests.rounds import LAYOUT, identities
+from tests.rounds import LAYOUT
 
 __all__ = ["client_target", "server_target"]
 
@@ -219,7 +219,7 @@ class _Server:
     def _resume(self) -> str:
         server, spec = self._server, self._round.spec
         snapshot = server.snapshot()
-        self._server = MaskingServer.resume(spec, LAYOUT, identities(spec.cohort), snapshot)
+        self._server = MaskingServer.resume(spec, LAYOUT, self._round.identities, snapshot)
         expect(self._server.snapshot() == snapshot, "a session is another one when it is taken up")
         expect(self._server.stage is server.stage, "a session is in another stage when it is taken up")
         expect(self._server.requests() == server.requests(), "a session asks otherwise when it is taken up")
@@ -251,11 +251,14 @@ def server_target(name: str) -> Target:
     each = [Script(at, step) for at in range(len(round_.stages))]
     slow = [Script(at, (Event(What.GOOD, 0), Event(What.GOOD, 1), Event(What.RESUME))) for at in range(len(each))]
     few = [Script(at, (Event(What.GOOD, 0), Event(What.ADVANCE), Event(What.RESUME))) for at in range(len(each))]
+    pieces = [
+        Script(at, (Event(What.MESSAGE, _IN_PIECES), Event(What.GOOD, _IN_PIECES | 1))) for at in range(len(each))
+    ]
     over = [Script(len(each) - 2, (*step, Event(What.RESUME), Event(What.GOOD), Event(What.ADVANCE)))]
     whole = [Script(0, step * (len(each) - 1))]
     return Target(
         f"server-{name}", "RemoteProtocolError of the sender alone and nothing else changed; RoundAborted from advance",
-        tuple(script.pack() for script in (*each, *slow, *few, *over, *whole)), run,
+        tuple(script.pack() for script in (*each, *slow, *few, *pieces, *over, *whole)), run,
         lambda raw, rng, havoc: mutate_script(raw, rng, havoc, changed), _LONGEST,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from securefed.secagg.server import MaskingServer
 from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
 from tests.fuzz.honest import ROUNDS, played, twin
 from tests.fuzz.target import Havoc, Target, reader_target
-from tests.rounds import LAYOUT, identities
+from tests.rounds import LAYOUT
 
 __all__ = ["client_snapshot_target", "server_snapshot_target"]
 
@@ -90,7 +90,7 @@ def server_snapshot_target() -> Target:
 
     def read(raw: bytes) -> None:
         round_ = next((one for one in rounds if one.spec.pack() in raw), rounds[0])
-        server = MaskingServer.resume(round_.spec, LAYOUT, identities(round_.spec.cohort), raw)
+        server = MaskingServer.resume(round_.spec, LAYOUT, round_.identities, raw)
         server.snapshot()
         server.requests()
 

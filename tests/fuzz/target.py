@@ -97,7 +97,7 @@ def check_text(error: BaseException, *private: bytes) -> None:
             dump = _DUMP.search(text)
             expect(dump is None, f"an error's text holds what looks like bytes: {dump and dump.group()!r}")
         for blob in private:
-            repeated = _repeated(str(one).encode(errors="surrogateescape"), blob)
+            repeated = _repeated(str(one).encode(errors="surrogatepass"), blob)
             expect(repeated is None, f"an error's text repeats bytes: {repeated!r}")
 
 

@@ -19,6 +19,9 @@ CHANGED = [
     'data.clients=["a \\"quoted\\" name", "ü"]',
     "method.targets=[q_proj, v_proj]",
     "aggregation.clip=0.05",
+    "aggregation.server=semi-honest",
+    "aggregation.corrupt=0.125",
+    "aggregation.dropouts=0",
     "evaluation.arms=[masks, plain]",
     "evaluation.every_round=false",
     "training.learning_rate=1",
@@ -36,7 +39,9 @@ def test_the_defaults_are_the_measured_demo() -> None:
     config = load()
     assert config == Configuration()
     assert (config.training.rounds, config.training.local_steps, config.method.rank) == (8, 15, 8)
-    assert (config.aggregation.scheme, config.aggregation.bits, config.aggregation.clip) == ("masks", 16, "auto")
+    aggregation = config.aggregation
+    assert (aggregation.scheme, aggregation.bits, aggregation.clip) == ("masks", 16, "auto")
+    assert (aggregation.server, aggregation.corrupt, aggregation.dropouts) == ("malicious", 0.25, 0.25)
 
 
 @pytest.mark.parametrize("overrides", [[], CHANGED])
@@ -73,7 +78,8 @@ def test_every_key_has_a_description_and_says_what_is_allowed() -> None:
         ("rounds=4", "rounds", "training.rounds"),
         ("trainin.rounds=4", "trainin", "training"),
         ("model.pretraining.step=4", "model.pretraining.step", "model.pretraining.steps"),
-        ("aggregation.treshold=4", "aggregation.treshold", "aggregation.threshold"),
+        ("aggregation.drop_outs=0.1", "aggregation.drop_outs", "aggregation.dropouts"),
+        ("aggregation.threshold=4", "aggregation.threshold", "aggregation.bits"),  # of an older version
     ],
 )
 def test_unknown_key_names_the_nearest(override: str, key: str, nearest: str) -> None:
@@ -102,6 +108,11 @@ def test_unknown_key_names_the_nearest(override: str, key: str, nearest: str) ->
         ("aggregation.clip=-0.5", "-0.5", '"auto" or a number > 0'),
         ("aggregation.clip=inf", "Infinity", '"auto" or a number > 0'),
         ("training.learning_rate=nan", "NaN", "a number > 0"),
+        ("aggregation.server=honest", '"honest"', '"malicious"'),
+        ("aggregation.corrupt=0.5", "0.5", "≥ 0 and ≤ 0.499"),
+        ("aggregation.corrupt=-0.1", "-0.1", "≥ 0 and ≤ 0.499"),
+        ("aggregation.dropouts=1", "1", "≥ 0 and ≤ 0.499"),
+        ("aggregation.lose_stage=sharing", '"sharing"', '"share"'),
         ("data.held_out_share=1", "1", "> 0 and < 1"),
         ("method.targets=[]", "[]", '"all-linear" or a list, not empty'),
         ("seed=-1", "-1", "≥ 0"),
@@ -126,7 +137,7 @@ def test_wrong_value_is_named_with_what_is_allowed(override: str, found: str, al
         (["data.source=jsonl"], "data.file"),
         (["training.rounds=2", "aggregation.lose_stage=input"], "aggregation.lose_round"),
         (["model.heads=3"], "model.heads"),
-        (["training.clients_per_round=4", "aggregation.threshold=5"], "aggregation.threshold"),
+        (["aggregation.lose_stage=consent", "aggregation.server=semi-honest"], "aggregation.lose_stage"),
         (["training.clients_per_round=1"], "training.clients_per_round"),
         (["data.max_clients=1"], "data.max_clients"),
     ],
@@ -142,6 +153,8 @@ def test_keys_that_do_not_fit_together(overrides: list[str], key: str) -> None:
         ["model.base=somewhere", "model.heads=3"],  # the small model's shape, where another is taken
         ["method.kind=pretrain", "model.base=somewhere"],
         ["training.clients_per_round=1", "aggregation.scheme=plain"],
+        ["aggregation.lose_stage=consent"],
+        ["aggregation.lose_stage=release", "aggregation.server=semi-honest"],
     ],
 )
 def test_what_is_not_used_need_not_fit(overrides: list[str]) -> None:

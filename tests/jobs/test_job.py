@@ -65,6 +65,16 @@ def test_what_a_run_leaves(whole: tuple[Path, Configuration, Silent]) -> None:
     assert not list(folder.rglob("*.bin.new"))
 
 
+def test_a_run_says_whom_it_was_protected_from(whole: tuple[Path, Configuration, Silent]) -> None:
+    folder, _, _ = whole
+    start = events(folder, "start")[0]
+    assert (start["scheme"], start["adversary"], start["corrupt"], start["threshold"]) == ("masks", "malicious", 2, 6)
+    protected = [e for e in events(folder, "round") if e["arm"] == "masks"]
+    stages = ["advertise", "share", "input", "consent", "release"]
+    assert all(list(event["stages"]) == stages for event in protected)  # type: ignore[call-overload]
+    assert "a malicious server with 25.0% of the clients" in (folder / "adapter" / "README.md").read_text()
+
+
 def test_the_adapter_loads_and_measures_as_it_was_reported(whole: tuple[Path, Configuration, Silent]) -> None:
     folder, config, _ = whole
     base = AutoModelForCausalLM.from_pretrained(folder / "base")
@@ -118,7 +128,7 @@ def test_masks_cost_no_quality(whole: tuple[Path, Configuration, Silent]) -> Non
     assert loss["masks"] / loss["plain"] == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("stage", ["advertise", "share", "release"])
+@pytest.mark.parametrize("stage", ["advertise", "share", "consent", "release"])
 def test_a_client_lost_at_any_other_stage(stage: str, tmp_path: Path) -> None:
     job(
         tmp_path,
@@ -129,7 +139,7 @@ def test_a_client_lost_at_any_other_stage(stage: str, tmp_path: Path) -> None:
     )
     (event,) = events(tmp_path, "round")
     assert [entry["stage"] for entry in event["lost"]] == [stage]  # type: ignore[attr-defined]
-    assert event["survivors"] == (8 if stage == "release" else 7)
+    assert event["survivors"] == (8 if stage in ("consent", "release") else 7)
 
 
 @pytest.mark.parametrize("kind", ["full", "pretrain"])

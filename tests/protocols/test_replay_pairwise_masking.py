@@ -55,6 +55,12 @@ def test_derivation(vector):
             entry = Entry(entry[:32], entry[32:64], entry[64:])
             assert signatures.advertisement_digest(S, vector["client"], entry) == digest
             check_signature(private, public, digest, output)
+        case "attestation":
+            S, P, private, public, U2, digest, output = raw(
+                vector, "session", "roster_digest", "identity_key", "identity", "shared", "digest", "output"
+            )
+            assert signatures.input_digest(S, P, U2) == digest
+            check_signature(private, public, digest, output)
         case "consent signature":
             S, P, private, public, U2, U3, digest, output = raw(
                 vector, "session", "roster_digest", "identity_key", "identity", "shared", "survived", "digest", "output"
@@ -139,7 +145,8 @@ def test_shamir():
             ]
 
 
-ROUNDS = [*vectors("rounds"), *vectors("rounds_signed"), *vectors("rounds_sparse")]
+FILES = ("rounds", "rounds_signed", "rounds_sparse", "rounds_sparse_signed")
+ROUNDS = [vector for name in FILES for vector in vectors(name)]
 
 
 @pytest.mark.parametrize("vector", ROUNDS)

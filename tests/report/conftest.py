@@ -49,7 +49,8 @@ def fake_events(
             "threshold": 6,
             "bits": 16,
             "clip": 0.05,
-            "adversary": "semi-honest",
+            "adversary": "malicious",
+            "corrupt": 2,
         },
         {"event": "phase", "phase": "tokenizer", "seconds": 1.9, "cached": True},
         {"event": "phase", "phase": "pretraining", "seconds": 71.4, "cached": False},
@@ -60,7 +61,8 @@ def fake_events(
         for number in range(1, rounds + 1) if arm in ("plain", "masks") else ():
             masked = arm == "masks"
             lost = [{"client": names[1], "stage": "input"}] if masked and number == 3 else []
-            stages = {"advertise": 0.004, "share": 0.011, "input": 0.014 + 0.001 * (number % 3), "release": 0.009}
+            stages = {"advertise": 0.004, "share": 0.011, "input": 0.014 + 0.001 * (number % 3)}
+            stages |= {"consent": 0.003, "release": 0.006}
             protection = sum(stages.values()) if masked else 0.004
             up, down = (262_144, 251_904) if masked else (122_944, 245_824)
             reached = 1 + (factors[arm] - 1) * (1 - math.exp(-0.55 * number)) / (1 - math.exp(-0.55 * rounds))

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from securefed.errors import PersistenceError
 from securefed.report.outcome import dropout_text, headline, protection, remarks, state_text
-from securefed.report.summary import Summary, read_summary
+from securefed.report.summary import STAGES, Summary, read_summary
 from securefed.report.table import markdown, summary_table
+from securefed.report.themes import DARK, LIGHT
 from securefed.report.units import byte_text, change_text, perplexity_text, second_text, share_text
 
 START = {
@@ -93,6 +94,28 @@ def test_dropouts_are_told_with_what_they_did(summed: Callable[..., Summary]) ->
     assert "which counts; the others' shares" in dropout_text(summary.dropouts[0])
 
 
+@pytest.mark.parametrize(
+    ("stage", "counts"), [("share", False), ("input", False), ("consent", True), ("release", True)]
+)
+def test_in_every_stage_a_loss_has_words_of_its_own(summed: Callable[..., Summary], stage: str, counts: bool) -> None:
+    lost = {"lost": [{"client": "b", "stage": stage}], "survivors": 2 if counts else 1}
+    (told,) = (dropout_text(one) for one in summed(round_(1, **lost)).dropouts)
+    assert f"in stage {stage}" not in told
+    assert ("which counts" in told) == counts
+
+
+def test_stages_are_shown_in_their_order(summed: Callable[..., Summary]) -> None:
+    mixed = {"release": 0.1, "consent": 0.2, "share": 0.3, "advertise": 0.4, "input": 0.5}
+    found = summed(round_(1, stages=mixed)).costs["masks"].stages
+    assert list(found) == ["advertise", "share", "input", "consent", "release"]
+
+
+def test_every_stage_has_a_colour_of_its_own() -> None:
+    for theme in (LIGHT, DARK):
+        assert list(theme.stages) == list(STAGES)
+        assert len({*theme.stages.values(), theme.training}) == len(STAGES) + 1
+
+
 def test_a_refused_message_is_told(summed: Callable[..., Summary]) -> None:
     summary = summed(round_(1, refused=[{"client": "b", "error": "[W4] message type 9 does not exist"}]))
     assert "Round 1: a message of b was refused: \\[W4\\]" in markdown(summary)
@@ -146,15 +169,28 @@ def test_remarks_name_losers_and_doubts(summed: Callable[..., Summary]) -> None:
     assert "one seed" in said
 
 
-def test_protection_follows_the_scheme(write: Callable[..., Path]) -> None:
-    masks = protection(read_summary(write([START])))
-    assert "semi-honest server" in masks.against
-    assert "fewer than t = 2 of the 2 clients" in masks.against
-    assert any("invents clients" in one for one in masks.not_covered)
-    assert any("differential privacy" in one for one in masks.not_covered)
+def test_protection_follows_scheme_and_adversary(write: Callable[..., Path]) -> None:
+    follows = protection(read_summary(write([START | {"adversary": "semi-honest", "corrupt": 1}])))
+    assert "A semi-honest server (it follows the protocol" in follows.against
+    assert "together with 1 of the 2 clients" in follows.against
+    assert any("A malicious server" in one for one in follows.not_covered)
+    lies = protection(read_summary(write([START | {"adversary": "malicious", "corrupt": 2}])))
+    assert "A malicious server (it sends, drops, invents and lies as it likes)" in lies.against
+    assert "together with 2 of the 2 clients" in lies.against
+    assert not any("malicious server" in one for one in lies.not_covered)
+    for masks in (follows, lies):
+        assert masks.hidden
+        assert any("differential privacy" in one for one in masks.not_covered)
     plain = protection(read_summary(write([START | {"scheme": "plain"}])))
     assert "Nobody" in plain.against
     assert not plain.hidden
+
+
+def test_a_run_of_an_older_version_says_no_more_than_it_wrote(write: Callable[..., Path]) -> None:
+    """It named no adversary: the weaker one is shown, and no number of corrupt clients."""
+    older = protection(read_summary(write([START])))
+    assert "A semi-honest server" in older.against
+    assert "the stated number" in older.against
 
 
 def test_tables_show_names_as_they_are(summed: Callable[..., Summary], write: Callable[..., Path]) -> None:

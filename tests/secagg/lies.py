@@ -79,7 +79,7 @@ def with_key(round_: Round, client: int, **changes: bytes) -> bytes:
 def good_delivery(round_: Round, client: int = VICTIM) -> Delivery:
     cohort = round_.spec.cohort
     message = round_.server.requests()[client]
-    return Delivery.decode(message, context_of(round_.spec), cohort, cohort, client, len(cohort))
+    return Delivery.decode(message, context_of(round_.spec), cohort, cohort, client)
 
 
 def sealed_for(round_: Round, client: int = VICTIM) -> dict[int, bytes]:

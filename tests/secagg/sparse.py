@@ -21,8 +21,6 @@ FORTY_TRUSTING = Adversary("semi-honest", 0.04, 0.1, security=8, correctness=8)
 SMALL = Adversary("malicious", 0.04, 0.1, security=2, correctness=2)
 SMALL_TRUSTING = Adversary("semi-honest", 0.04, 0.1, security=2, correctness=2)
 """For 28 clients."""
-FEW = Adversary("malicious", 0.04, 0.04, security=2, correctness=8)
-"""For 40 clients: so few neighbours that fewer than all others may pick one client."""
 TIGHT = Adversary("malicious", 0.04, 0.05, security=4, correctness=4)
 """For 24 clients: more mask peers must survive than it takes holders to open a seed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from math import comb, log2, sqrt
+from math import comb, sqrt
 
 import numpy as np
 import pytest
@@ -136,19 +136,3 @@ def test_g3_as_many_mask_peers_as_stated_and_no_fewer() -> None:
         one.check_survivors(others.union(masks[: FOUND.least_masks - 1]))
     with refused("G3"):
         one.check_survivors(())
-
-
-@pytest.mark.parametrize("n", [24, 100, 1000, 10**4, 10**6])
-@pytest.mark.parametrize("share", [0.05, 0.1])
-@pytest.mark.parametrize("server", ["malicious", "semi-honest"])
-def test_that_too_many_pick_one_client_is_rarer_than_a_failed_round(server: str, share: float, n: int) -> None:
-    """So that the bound of a delivery's senders ends no honest round: `n · P[Bin(n − 1, k/(n − 1)) > bound] ≤ 2^−η`."""
-    adversary = Adversary(server, share, share)
-    found = Parameters.of(n, adversary)
-    most, chance = found.most_senders(n), found.neighbours / (n - 1)
-    if most >= n - 1:
-        return
-    term = log2(comb(n - 1, most + 1)) + (most + 1) * log2(chance) + (n - 2 - most) * log2(1 - chance)
-    # Beyond the bound each term is less than half of the one before it.
-    assert (n - most - 1) * chance / ((most + 2) * (1 - chance)) < 0.75
-    assert term + 2 + log2(n) <= -adversary.correctness

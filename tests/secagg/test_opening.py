@@ -147,7 +147,6 @@ def test_a_wrong_share_that_is_not_needed_is_not_looked_at(adversary: Adversary)
     assert round_.server.wrong_shares == ()
 
 
-@pytest.mark.xfail(reason="finding: MaskingServer.resume does not bring wrong_shares back")
 def test_who_sent_wrong_shares_is_known_after_a_restart() -> None:
     round_ = opened(MALICIOUS, {4: {2: 1}})
     again = MaskingServer.resume(round_.spec, LAYOUT, identities(EIGHT), round_.server.snapshot())

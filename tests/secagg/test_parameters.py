@@ -121,6 +121,7 @@ CASES = [
 @pytest.mark.parametrize(("n", "adversary"), CASES, ids=str)
 def test_the_conditions_hold_where_they_are_said_to_and_not_before(n: int, adversary: Adversary) -> None:
     text, found = Text(n, adversary), Parameters.of(n, adversary)
+    assert n > text.sigma
     most = min((n - 1) // 2, MOST_NEIGHBOURS)
     if adversary.malicious:
         by_masks = {k: text.masks(k) for k in range(2, most + 1, 2)}
@@ -157,7 +158,17 @@ def test_a_small_cohort_is_a_complete_graph(n: int, adversary: Adversary) -> Non
     """Everyone holds a share of everyone, masks with everyone, and under a malicious server verifies everyone."""
     found, least = Parameters.of(n, adversary), adversary.least_survivors(n)
     assert found == Parameters(True, n, least, n, 0, *((n, least) if adversary.malicious else (0, 0)))
-    assert found.most_senders(n) == n - 1
+    assert found.least_in_a_sum(n, least) == least
+    assert found.attested is False
+
+
+@pytest.mark.parametrize("server", ["malicious", "semi-honest"])
+@pytest.mark.parametrize("security", [8, 40, 128])
+def test_no_sparse_graph_for_as_many_clients_as_bits(server: str, security: int) -> None:
+    """Where few are corrupt, tails of few clients are exactly zero: two neighbours would be right, and lost at once."""
+    stated = Adversary(server, 0.0, 0.1, security=security, correctness=8)
+    assert all(Parameters.of(n, stated).complete for n in range(2, security + 1))
+    assert not all(Parameters.of(n, stated).complete for n in range(security + 1, 3 * security))
 
 
 @given(st.integers(2, 10**6), st.integers(0, 499))
@@ -188,3 +199,12 @@ def test_what_covers_what(weaker: Adversary) -> None:
     assert base.covers(base)
     assert not weaker.covers(base)
     assert base.covers(Adversary("malicious", 0.2, 0.4, correctness=64))
+
+
+def test_the_smallest_sum_in_a_sparse_graph() -> None:
+    """A malicious server may part the survivors, into more than n/4 each; who follows the protocol parts nothing."""
+    for n, adversary in CASES:
+        found, least = Parameters.of(n, adversary), adversary.least_survivors(n)
+        parted = adversary.malicious and not found.complete
+        assert found.attested == parted
+        assert found.least_in_a_sum(n, least) == (n // 4 + 1 if parted else least)

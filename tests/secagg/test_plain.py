@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from securefed.aggregation import Adversary, Policy, ServerSession, Update
-from securefed.errors import RoundAborted
+from securefed.errors import PersistenceError, RoundAborted
 from securefed.plain import PlainFloats, PlainIntegers
 from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER
@@ -175,3 +175,59 @@ def test_r4_a_request_is_answered_once(scheme: PlainIntegers) -> None:
 def test_o2_a_server_with_another_layout(scheme: PlainIntegers) -> None:
     with refused("O2"):
         scheme.server(spec_of(layout=seed("another")), LAYOUT)
+
+
+@every_scheme
+def test_a_server_that_restarts_goes_on(scheme: PlainIntegers) -> None:
+    """After each answer and after the end."""
+    server, undisturbed = scheme.server(spec_of(), LAYOUT), played(scheme, COHORT)
+    undisturbed.advance()
+    for client in COHORT:
+        server.receive(client, reply(scheme, client))
+        server = scheme.resume_server(spec_of(), LAYOUT, server.snapshot())
+        with refused("R3", peer=client):
+            server.receive(client, reply(scheme, client))
+    server.advance()
+    for _ in range(2):
+        server = scheme.resume_server(spec_of(), LAYOUT, server.snapshot())
+        assert server.aggregate is not None
+        assert undisturbed.aggregate is not None
+        assert not server.requests()
+        for name, mean in undisturbed.aggregate.tensors.items():
+            assert (server.aggregate.tensors[name] == mean).all()
+
+
+@every_scheme
+def test_a_round_that_aborted_stays_aborted(scheme: PlainIntegers) -> None:
+    server = played(scheme, (2, 3))
+    with pytest.raises(RoundAborted):
+        server.advance()
+    again = scheme.resume_server(spec_of(), LAYOUT, server.snapshot())
+    with refused("R5"):
+        again.advance()
+    assert again.aggregate is None
+
+
+@pytest.mark.rule("R4")
+@every_scheme
+def test_r4_a_client_that_restarts_answers_no_second_time(scheme: PlainIntegers) -> None:
+    identity = identity_of(5, policy=ANY)
+    request, client = Offer(spec_of()).encode(scheme.suite), scheme.client(identity_of(5, policy=ANY))
+    client = scheme.resume_client(identity, client.snapshot())
+    client.reply(request, lambda: update_of(5))
+    client = scheme.resume_client(identity, client.snapshot())
+    with refused("R4", peer=SERVER):
+        client.reply(request, lambda: update_of(5))
+
+
+@every_scheme
+def test_snapshots_of_others_are_refused(scheme: PlainIntegers) -> None:
+    server, client = scheme.server(spec_of(), LAYOUT), scheme.client(identity_of(5, policy=ANY))
+    with pytest.raises(PersistenceError, match="P3"):
+        scheme.resume_server(spec_of(nonce=seed("another")), LAYOUT, server.snapshot())
+    with pytest.raises(PersistenceError, match="P3"):
+        scheme.resume_client(identity_of(2, policy=ANY), client.snapshot())
+    with pytest.raises(PersistenceError, match="P3"):
+        scheme.resume_client(identity_of(5, policy=ANY), server.snapshot())
+    with pytest.raises(PersistenceError, match="P1"):
+        scheme.resume_server(spec_of(), LAYOUT, server.snapshot()[:-1])

@@ -14,9 +14,22 @@ from securefed.secagg import PairwiseMasks
 from securefed.secagg.stages import Stage
 from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER, Suite
-from tests.rounds import COHORT, LAYOUT, MALICIOUS, MODEL, SEMI_HONEST, Round, identity_of, seed, spec_of, update_of
+from tests.rounds import (
+    COHORT,
+    LAYOUT,
+    MALICIOUS,
+    MODEL,
+    OPEN,
+    SEMI_HONEST,
+    Round,
+    identity_of,
+    seed,
+    spec_of,
+    update_of,
+)
 from tests.rules import case, refused
 from tests.secagg.lies import VICTIM
+from tests.secagg.sparse import SMALL, Sparse
 
 STRICT = Policy(
     frozenset({"masks"}), MALICIOUS, least_cohort=4, least_sum=3, greatest_clip=0.5, least_bits=16
@@ -80,6 +93,22 @@ def test_a_round_that_just_meets_the_policy(policy: dict[str, Any], spec: dict[s
     assert client.reply(Offer(spec_of(**spec)).encode(Suite.PAIRWISE_MASKS), lambda: update_of(VICTIM))
 
 
+@pytest.mark.rule("O1")
+def test_o1_sums_that_a_sparse_graph_may_be_parted_into() -> None:
+    """28 clients, 16 survivors, but under a malicious server parts of eight: whoever wants nine in a sum refuses."""
+    spec = Sparse(28, SMALL).spec
+    offer = Offer(spec).encode(Suite.PAIRWISE_MASKS)
+    for least, taken in ((8, True), (9, False)):
+        client = PairwiseMasks().client(
+            identity_of(2, policy=replace(OPEN, least_sum=least), cohort=spec.cohort)
+        )  # fmt: skip
+        if taken:
+            assert client.reply(offer, lambda: update_of(2))
+        else:
+            with refused("O1", peer=SERVER):
+                client.reply(offer, lambda: update_of(2))
+
+
 def test_dropouts_are_the_servers_affair() -> None:
     """A client asks for a server, corrupt clients and bits of security; how many losses to survive is no protection."""
     wanted = replace(MALICIOUS, dropouts=0.3, correctness=60)
@@ -110,6 +139,21 @@ def test_o1_by_default_no_client_shows_its_update(scheme: PlainIntegers) -> None
     client = scheme.client(identity_of(VICTIM, policy=Policy()))
     with refused("O1", peer=SERVER):
         client.reply(Offer(spec_of()).encode(scheme.suite), lambda: update_of(VICTIM))
+
+
+@pytest.mark.rule("O1")
+@pytest.mark.parametrize("scheme", [PlainIntegers(), PlainFloats()])
+def test_o1_the_rest_of_a_policy_holds_without_masks_too(scheme: PlainIntegers) -> None:
+    """Whoever shows its update to the server may still not want it in a sum of few."""
+    wants = Policy(frozenset({"plain", "float"}), least_cohort=1, least_sum=3)
+    for least_sum, taken in ((3, True), (4, False)):
+        client = scheme.client(identity_of(VICTIM, policy=replace(wants, least_sum=least_sum)))
+        offer = Offer(spec_of()).encode(scheme.suite)
+        if taken:
+            assert client.reply(offer, lambda: update_of(VICTIM))
+        else:
+            with refused("O1", peer=SERVER):
+                client.reply(offer, lambda: update_of(VICTIM))
 
 
 @pytest.mark.rule("V9")

@@ -141,7 +141,6 @@ def long_term(client: int) -> list[bytes]:
     return [seed(f"rounding {client}"), seed(f"identity {client}")]
 
 
-@pytest.mark.xfail(reason="finding: a session that ended in an error keeps its round secret until it is collected")
 @pytest.mark.parametrize(
     ("stage", "cases"), [(Stage.SHARE, ROSTERS), (Stage.INPUT, DELIVERIES)], ids=["rosters", "deliveries"]
 )

@@ -212,7 +212,6 @@ def parties(adversary: Adversary) -> list[tuple[bytes, Callable[[bytes], object]
     return [*found, (round_.clients[VICTIM].snapshot(), client), (round_.server.snapshot(), server)]
 
 
-@pytest.mark.rule("P1")
 @both_modes
 def test_p1_damaged_and_truncated(adversary: Adversary) -> None:
     for stored, resume in parties(adversary):

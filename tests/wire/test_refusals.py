@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from securefed.crypto.hashing import digest
-from securefed.errors import ConfigError
-from securefed.wire.header import Header, MessageType, Suite
-from securefed.wire.messages import Delivery, Input, Offer, Release, Roster, Shares, Survivors
-from securefed.wire.specification import GREATEST_COHORT, RoundSpec
-from tests.rounds import COHORT, context_of, seed, spec_of
+from securefed.wire.from_client import Input, Release, Shares
+from securefed.wire.from_server import Agreement, Delivery, Roster
+from securefed.wire.header import Header, MessageType
+from tests.rounds import COHORT, context_of, seed
 from tests.rules import case, refused
 from tests.wire.samples import (
-    BY_KIND,
+    BODY,
+    BY_NAME,
     CLIENT,
     LISTS,
     RING_BITS,
     RING_WORDS,
     SAMPLES,
+    SETS,
     SPEC,
-    SUITE,
     Sample,
     counted,
+    entry_of,
     patched,
+    same,
 )
 
-every_type = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind.name)
-every_list = pytest.mark.parametrize("sample", LISTS, ids=lambda sample: sample.kind.name)
+every_type = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+every_list = pytest.mark.parametrize("sample", LISTS, ids=lambda sample: sample.name)
+every_set = pytest.mark.parametrize("sample", SETS, ids=lambda sample: sample.name)
 
 
 @every_type
 def test_the_sample_is_good(sample: Sample) -> None:
-    decoded = sample.decode(sample.message)
-    if isinstance(sample.value, np.ndarray):
-        assert decoded.tolist() == sample.value.tolist()
-    else:
-        assert decoded == sample.value
+    assert same(sample.decode(sample.message), sample.value)
 
 
 @every_type
@@ -51,9 +47,10 @@ def test_the_sample_is_good(sample: Sample) -> None:
         case("W2", "magic", 0, b"sFED"),
         case("W2", "magic's last byte", 3, b"E"),
         case("W3", "version 0", 4, b"\x00"),
-        case("W3", "version 2", 4, b"\x02"),
+        case("W3", "version 1", 4, b"\x01"),
+        case("W3", "version 3", 4, b"\x03"),
         case("W4", "type 0", 5, b"\x00"),
-        case("W4", "type 9", 5, b"\x09"),
+        case("W4", "type 11", 5, b"\x0b"),
         case("W4", "type 255", 5, b"\xff"),
         case("W5", "suite of plain integers", 6, b"\x00\x00"),
         case("W5", "suite of plain floats", 6, b"\x00\xff"),
@@ -113,47 +110,118 @@ def test_w8_trailing_bytes(sample: Sample, more: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "count"),
+    ("rule", "name", "count"),
     [
-        case("W7", f"{kind} {count}", kind, count)
-        for kind, bound in (("OFFER", 4 * 2**20 + 140), ("ROSTER", 4), ("DELIVERY", 4), ("SURVIVORS", 4))
+        case("W7", f"{name} {count}", name, count)
+        for name, bound in (
+            ("OFFER", 4 * 2**20 + 144),
+            ("ROSTER", 4),
+            ("ROSTER unsigned", 4),
+            ("DELIVERY", 4),
+            ("RELEASE", 4),
+            ("AGREEMENT", 4),
+            ("AGREEMENT attested", 4),
+        )
         for count in (bound + 1, 2**32 - 1, 2**61, 2**64 - 1)
     ]
     + [
-        case("W11", f"{kind} {count}", kind, count)
-        for kind, right in (("ADVERTISEMENT", 1), ("SHARES", 3), ("INPUT", 6), ("RELEASE", 4))
+        case("W11", f"{name} {count}", name, count)
+        for name, right in (
+            ("ADVERTISEMENT", 1),
+            ("SHARES", 3),
+            ("INPUT", 6),
+            ("INPUT attested", 9),
+            ("SURVIVORS", 4),
+            ("CONSENT", 1),
+        )
         for count in (0, right - 1, right + 1, 2**32 - 1, 2**61, 2**64 - 1)
     ],
 )
-def test_counts_that_lie(rule: str, kind: str, count: int) -> None:
+def test_counts_that_lie(rule: str, name: str, count: int) -> None:
     with refused(rule):
-        BY_KIND[kind].decode(counted(BY_KIND[kind].message, count))
+        BY_NAME[name].decode(counted(BY_NAME[name].message, count))
+
+
+def longer(name: str) -> bytes:
+    """A whole message with strangers among its items."""
+    sample = BY_NAME[name]
+    value, more = sample.value, (9, 10, 11)
+    match value:
+        case Roster():
+            return Roster.of(dict(value) | {i: entry_of(i) for i in more}).encode(context_of(SPEC))
+        case Shares():
+            value = replace(value, sealed=value.sealed | dict.fromkeys(more, bytes(82)))
+        case Delivery():
+            value = replace(value, senders=value.senders | dict.fromkeys(more, value.senders[8]))
+        case Release():
+            value = replace(value, shares=value.shares | dict.fromkeys(more, bytes(33)))
+    return sample.encode(value)
 
 
 @pytest.mark.parametrize(
-    ("rule", "message", "kind"),
+    ("rule", "name"),
     [
-        case("W7", "a whole roster longer than the cohort", Roster, "ROSTER"),
-        case("W11", "whole shares with one more", Shares, "SHARES"),
-        case("W7", "a whole delivery with one more", Delivery, "DELIVERY"),
-        case("W7", "whole survivors with one more", Survivors, "SURVIVORS"),
-        case("W11", "a whole release with one more", Release, "RELEASE"),
+        case("W7", "a whole roster longer than the cohort", "ROSTER"),
+        case("W11", "whole shares with three more", "SHARES"),
+        case("W7", "a whole delivery with three more", "DELIVERY"),
+        case("W7", "a whole release with three more", "RELEASE"),
     ],
 )
-def test_whole_messages_with_a_stranger_more(rule: str, message: type, kind: str) -> None:
-    sample = BY_KIND[kind]
-    field = {Roster: "keys", Survivors: "survived", Release: "shares"}.get(message, "sealed")
-    entries = getattr(sample.value, field)
-    longer = replace(sample.value, **{field: entries | dict.fromkeys((9, 10, 11), entries[COHORT[-1]])})
+def test_whole_messages_with_strangers_more(rule: str, name: str) -> None:
     with refused(rule):
-        sample.decode(longer.encode(context_of(SPEC, sample.sender)))
+        BY_NAME[name].decode(longer(name))
+
+
+@pytest.mark.parametrize(
+    ("rule", "signers", "signatures"),
+    [
+        case("W11", "one signature less than signers", 0b0111, 2),
+        case("W11", "one signature more than signers", 0b0111, 4),
+        case("W11", "signers without a signature", 0b0001, 0),
+        case("W11", "signatures of nobody", 0, 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["AGREEMENT", "AGREEMENT attested"])
+def test_agreements_whose_set_and_signatures_differ(name: str, rule: str, signers: int, signatures: int) -> None:
+    attestations = 2 if name == "AGREEMENT attested" else 0
+    header = BY_NAME[name].message[:BODY]
+    message = counted(header, signatures) + bytes([signers]) + bytes(64 * (signatures + attestations))
+    with refused(rule):
+        BY_NAME[name].decode(message)
+
+
+@pytest.mark.rule("W8")
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("ADVERTISEMENT", "ADVERTISEMENT unsigned"),
+        ("ADVERTISEMENT unsigned", "ADVERTISEMENT"),
+        ("ROSTER", "ROSTER unsigned"),
+        ("ROSTER unsigned", "ROSTER"),
+        ("AGREEMENT", "AGREEMENT attested"),
+        ("AGREEMENT attested", "AGREEMENT"),
+    ],
+)
+def test_w8_the_other_form(name: str, sent: str) -> None:
+    """A signature or an attestation is there where it was agreed, and only there."""
+    with refused("W8"):
+        BY_NAME[name].decode(BY_NAME[sent].message)
+
+
+@pytest.mark.rule("W8")
+@pytest.mark.parametrize("attested", [False, True])
+def test_w8_an_input_of_the_other_form(attested: bool) -> None:
+    words = np.zeros(RING_WORDS, "<u8")
+    message = Input(words, b"" if attested else bytes(64)).encode(context_of(SPEC, CLIENT))
+    with refused("W8"):
+        Input.decode(message, context_of(SPEC, CLIENT), RING_WORDS, attested=attested)
 
 
 @pytest.mark.rule("W11")
 @pytest.mark.parametrize("words", [RING_WORDS - 1, RING_WORDS + 1, 0])
 def test_w11_whole_inputs_of_another_length(words: int) -> None:
     with refused("W11"):
-        BY_KIND["INPUT"].decode(Input(np.zeros(words, "<u8")).encode(context_of(SPEC, CLIENT)))
+        BY_NAME["INPUT"].decode(Input(np.zeros(words, "<u8")).encode(context_of(SPEC, CLIENT)))
 
 
 @every_list
@@ -184,11 +252,11 @@ def test_ids(sample: Sample, rule: str, name: str) -> None:
 
 
 @pytest.mark.rule("W10")
-@pytest.mark.parametrize("kind", ["SHARES", "DELIVERY"])
-def test_w10_the_client_itself_among_the_others(kind: str) -> None:
-    sample = BY_KIND[kind]
+@pytest.mark.parametrize("name", ["SHARES", "DELIVERY"])
+def test_w10_the_client_itself_among_the_others(name: str) -> None:
+    sample = BY_NAME[name]
     assert sample.ids_at is not None
-    at = sample.ids_at + (4 if kind == "SHARES" else 0)
+    at = sample.ids_at + (4 if name == "SHARES" else 0)
     own = patched(sample.message, at, struct.pack(">I", CLIENT))
     with refused("W10"):
         sample.decode(own)
@@ -197,7 +265,7 @@ def test_w10_the_client_itself_among_the_others(kind: str) -> None:
 @pytest.mark.rule("W13")
 @pytest.mark.parametrize("bit", [RING_WORDS * RING_BITS % 64, 40, 63])
 def test_w13_bits_beyond_the_last_word(bit: int) -> None:
-    sample = BY_KIND["INPUT"]
+    sample = BY_NAME["INPUT"]
     last = int.from_bytes(sample.message[-8:], "little") | 1 << bit
     assert RING_WORDS * RING_BITS % 64 == 4
     with refused("W13"):
@@ -205,102 +273,29 @@ def test_w13_bits_beyond_the_last_word(bit: int) -> None:
 
 
 @pytest.mark.rule("W14")
-@pytest.mark.parametrize("flag", [2, 3, 127, 128, 255])
-@pytest.mark.parametrize("at", [-4, -1])
-def test_w14_flags(flag: int, at: int) -> None:
-    message = BY_KIND["SURVIVORS"].message
+@every_set
+@pytest.mark.parametrize("bit", [4, 5, 6, 7])
+def test_w14_bits_beyond_the_cohort(sample: Sample, bit: int) -> None:
+    assert sample.set_at is not None
+    members = sample.message[sample.set_at] | 1 << bit
     with refused("W14"):
-        BY_KIND["SURVIVORS"].decode(patched(message, len(message) + at, bytes([flag])))
+        sample.decode(patched(sample.message, sample.set_at, bytes([members])))
 
 
-def offer_of(body: bytes) -> bytes:
-    """An OFFER whose session is the hash of any bytes."""
-    return Header(MessageType.OFFER, SUITE, digest(body), SPEC.round, 0, len(body)).pack() + body
+@pytest.mark.rule("W14")
+def test_w14_comes_before_w10_and_w9() -> None:
+    sample = BY_NAME["DELIVERY"]
+    with refused("W14"):
+        sample.decode(patched(sample.message, BODY, b"\xff" + bytes(4)))
+    context, message = context_of(SPEC), BY_NAME["AGREEMENT"].message
+    with refused("W14"):
+        Agreement.decode(patched(message, BODY, b"\xf7"), context, COHORT, COHORT[:2])
 
 
-GOOD = SPEC.pack()
-
-
-@pytest.mark.parametrize(
-    ("rule", "at", "new"),
-    [
-        case("W15", "threshold 0", 36, struct.pack(">I", 0)),
-        case("W15", "threshold over the cohort", 36, struct.pack(">I", len(COHORT) + 1)),
-        case("W15", "threshold 2^32 − 1", 36, b"\xff" * 4),
-        case("W15", "no values", 104, bytes(8)),
-        case("W15", "no scalars", 112, bytes(4)),
-        case("W15", "greatest weight 0", 116, bytes(4)),
-        case("W15", "0 bits", 120, b"\x00"),
-        case("W15", "1 bit", 120, b"\x01"),
-        case("W15", "33 bits", 120, b"\x21"),
-        case("W15", "255 bits", 120, b"\xff"),
-        case("W15", "first zero byte", 121, b"\x01"),
-        case("W15", "last zero byte", 127, b"\x01"),
-        case("W15", "clip 0", 128, struct.pack(">d", 0.0)),
-        case("W15", "clip −0", 128, struct.pack(">d", -0.0)),
-        case("W15", "negative clip", 128, struct.pack(">d", -1.0)),
-        case("W15", "infinite clip", 128, struct.pack(">d", float("inf"))),
-        case("W15", "clip that is no number", 128, struct.pack(">d", float("nan"))),
-        case("W15", "clip just below 2^−512", 128, struct.pack(">d", math.nextafter(2.0**-512, 0))),
-        case("W15", "clip just above 2^512", 128, struct.pack(">d", math.nextafter(2.0**512, math.inf))),
-        case("W15", "another NaN", 128, b"\xff" * 8),
-        case("W15", "nobody", 136, bytes(4)),
-        case("W15", "2^20 + 1 clients", 136, struct.pack(">I", GREATEST_COHORT + 1)),
-        case("W15", "2^32 − 1 clients", 136, b"\xff" * 4),
-    ],
-)
-def test_specifications(rule: str, at: int, new: bytes) -> None:
-    assert Offer.decode(offer_of(GOOD), SUITE).spec == SPEC
-    with refused(rule):
-        Offer.decode(offer_of(patched(GOOD, at, new)), SUITE)
-
-
-@pytest.mark.parametrize(
-    ("rule", "header", "body"),
-    [
-        case("R1", "the digest of other bytes", {"session": seed("x")}, GOOD),
-        case("R1", "one other bit below it", {}, patched(GOOD, 0, bytes([GOOD[0] ^ 1]))),
-        case("R2", "another round", {"round": SPEC.round + 1}, GOOD),
-        case("W12", "a client's", {"sender": 2}, GOOD),
-        case("W5", "of another scheme", {"suite": Suite.PLAIN_INTEGERS}, GOOD),
-    ],
-)
-def test_offers(rule: str, header: dict[str, Any], body: bytes) -> None:
-    good = Header(MessageType.OFFER, SUITE, SPEC.session, SPEC.round, 0, len(body))
-    with refused(rule):
-        Offer.decode(replace(good, **header).pack() + body, SUITE)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"nonce": bytes(31)},
-        {"model": bytes(33)},
-        {"layout": b""},
-        {"round": -1},
-        {"round": 2**32},
-        {"values": 0},
-        {"scalars": 0},
-        {"scalars": 2**32},
-        {"threshold": 0},
-        {"threshold": 5},
-        {"cohort": ()},
-        {"cohort": (2, 2, 3, 5)},
-        {"cohort": (3, 2, 5, 8)},
-        {"cohort": (0, 2, 3, 5)},
-        {"cohort": (2, 3, 5, 2**32)},
-        {"bits": 33},
-        {"clip": float("nan")},
-        {"greatest_weight": 2**32},
-    ],
-    ids=str,
-)
-def test_what_could_not_be_sent_is_not_made(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        spec_of(**change)
-
-
-def test_cohorts_up_to_the_bound_are_read() -> None:
-    """GREATEST_COHORT ids are a message of 4 MiB: its bound is a bound and not one less."""
-    spec: RoundSpec = spec_of(cohort=tuple(range(1, GREATEST_COHORT + 1)))
-    assert Offer.decode(Offer(spec).encode(SUITE), SUITE).spec.cohort == spec.cohort
+@pytest.mark.rule("W10")
+def test_w10_a_client_in_a_set_that_was_not_agreed() -> None:
+    context = context_of(SPEC)
+    with refused("W10"):
+        Delivery.decode(BY_NAME["DELIVERY"].message, context, COHORT, (2, 3, 5), CLIENT)
+    with refused("W10"):
+        Agreement.decode(BY_NAME["AGREEMENT"].message, context, COHORT, (2, 5, 8))

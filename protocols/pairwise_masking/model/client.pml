@@ -68,9 +68,7 @@ inline on_delivery(me, set) {
     fi
 }
 
-inline release_shares(me, set3) {
-    ME.release_noted = NOTE_STAYS;
-    ME.u3 = set3;
+inline release_shares(me) {
     if
     :: MESSAGE_LEAVES -> KEEP(release, VIEW(ME.roster, ME.u2, ME.u3)); AFTER_RELEASE(me); SENDS(me, AGREEMENT)
     :: else
@@ -91,7 +89,7 @@ inline on_survivors(me, set) {
 #ifdef WITHOUT_CONSENT
         if
         :: NOTED(release_noted) -> refuse(me)
-        :: else -> release_shares(me, set)
+        :: else -> ME.release_noted = NOTE_STAYS; ME.u3 = set; release_shares(me)
         fi
 #else
         if
@@ -112,13 +110,18 @@ inline on_survivors(me, set) {
     fi
 }
 
-/* The set is U4. Every signature in it is verified (q = n); a corrupt client signs anything. */
+/* The set is U4. Every signature in it is verified (q = n); a corrupt client signs anything. The release is noted before
+ * the agreement is looked at: one that is refused uses it up. */
 #define FALSELY(j) (((set & BIT(j)) && !SIGNED(j, VIEW(ME.roster, ME.u2, ME.u3))) -> 1 : 0)
 
 inline on_agreement(me, set) {
     if
-    :: ASKED_IN(CONSENTED, CONSENTED) && !NOTED(release_noted) && (set & ~ME.u3) == 0 &&            /* W10 */
-       OVER(FALSELY) == 0 && SIZE(set) >= THETA -> release_shares(me, ME.u3)                            /* C1, C2 */
+    :: ASKED_IN(CONSENTED, CONSENTED) && !NOTED(release_noted) ->
+        ME.release_noted = NOTE_STAYS;
+        if
+        :: (set & ~ME.u3) == 0 && OVER(FALSELY) == 0 && SIZE(set) >= THETA -> release_shares(me)    /* W10, C1, C2 */
+        :: else -> refuse(me)
+        fi
     :: else -> refuse(me)
     fi
 }

@@ -26,7 +26,6 @@
     enter(me, s, ROSTER_OF(v), U2_OF(v), U3_OF(v)); RECORD_WAS(me, input, consent)
 
 #ifdef RESTARTS
-#define CRASHES if :: crash = true :: skip fi
 inline restart(me) {
     if
     :: FROM(ADVERTISED, 0, false, false)
@@ -40,27 +39,34 @@ inline restart(me) {
 }
 inline stop(me) { close(me) }
 #else
-#define CRASHES skip
 inline restart(me) { ME.stage != CLOSED }   /* R5 */
 inline stop(me) { skip }
 #endif
 
-/* Any set that is large enough; for all that are too small one such, and for all in a request out of its stage, which is
- * refused whatever it holds, the cohort; not with restarts, where to refuse changes nothing. */
+/* What is put into a request. A set that is too small stands for all of these (an agreement takes the fewest: THETA <= L).
+ * Where the stage or the record refuses whatever the request holds, the cohort stands for all sets, and a crash between
+ * record and message cannot be. */
 #ifdef NO_ONE_REQUEST
-#define TIMELY(s) true
+#define TAKES(s, what) !NOTED(what)
 #else
-#define TIMELY(s) (ME.stage == s)
+#define TAKES(s, what) (ME.stage == s && !NOTED(what))
 #endif
-#define TRY(s) :: timely && (s) <= COHORT && SIZE(s) >= L -> set = (s)
+#define TRY(s) :: (s) <= COHORT && SIZE(s) >= THETA -> set = (s)
 #define TRY4(s) TRY(s) TRY((s) + 1) TRY((s) + 2) TRY((s) + 3)
-inline any_set(me, timely) {
-    if
-#ifndef RESTARTS
-    :: !timely -> set = COHORT
+#ifdef RESTARTS
+#define MAY_CRASH if :: crash = true :: skip fi
+#else
+#define MAY_CRASH skip
 #endif
-    :: timely -> set = BIT(me)
-    TRY4(0) TRY4(4) TRY4(8) TRY4(12) TRY4(16) TRY4(20) TRY4(24) TRY4(28)
+inline any_set(me, takes) {
+    if
+    :: (takes) ->
+        if
+        :: set = BIT(me)
+        TRY4(0) TRY4(4) TRY4(8) TRY4(12) TRY4(16) TRY4(20) TRY4(24) TRY4(28)
+        fi;
+        MAY_CRASH
+    :: !(takes) -> set = COHORT
     fi
 }
 
@@ -77,13 +83,15 @@ end:
         :: d_step { on_roster(me, 1) }
 #endif
 #ifdef ONE_U2
-        :: set = COHORT; CRASHES; d_step { on_delivery(me, set) }
+        :: set = COHORT; MAY_CRASH; d_step { on_delivery(me, set) }
 #else
-        :: any_set(me, TIMELY(SHARED)); CRASHES; d_step { on_delivery(me, set) }
+        :: any_set(me, TAKES(SHARED, input_noted)); d_step { on_delivery(me, set) }
 #endif
-        :: any_set(me, TIMELY(MASKED)); CRASHES; d_step { on_survivors(me, set) }
-#ifndef WITHOUT_CONSENT
-        :: any_set(me, TIMELY(CONSENTED)); CRASHES; d_step { on_agreement(me, set) }
+#ifdef WITHOUT_CONSENT
+        :: any_set(me, TAKES(MASKED, release_noted)); d_step { on_survivors(me, set) }
+#else
+        :: any_set(me, TAKES(MASKED, consent_noted)); d_step { on_survivors(me, set) }
+        :: any_set(me, TAKES(CONSENTED, release_noted)); d_step { on_agreement(me, set) }
 #endif
         :: d_step { refuse(me) }            /* any other rule broken */
         fi;

@@ -58,11 +58,17 @@
 #define SIGNED_PART(v) (v)
 #endif
 
-mtype:request = { OFFER, ROSTER, DELIVERY, SURVIVORS, AGREEMENT, GARBAGE };
-mtype:stage = { NEW, ADVERTISED, SHARED, MASKED, CONSENTED, CLOSED };
+mtype = { NEW, ADVERTISED, SHARED, MASKED, CONSENTED, CLOSED };   /* what a client did last */
+
+/* The five requests, and so the stages of the server. */
+#define OFFER     0
+#define ROSTER    1
+#define DELIVERY  2
+#define SURVIVORS 3
+#define AGREEMENT 4
 
 typedef Honest {
-    mtype:stage stage;
+    mtype stage;
     byte roster, u2, u3;            /* what the state holds of the requests */
     bool input_noted, consent_noted, release_noted;  /* the record */
     /* All that ever left this client, which is also all that there are snapshots of. Two of a kind suffice for a
@@ -70,7 +76,12 @@ typedef Honest {
     byte shared;                    /* bit p: shares were sent under roster p */
     short input[2], consent[2], release[2];
 };
-Honest at[H];
+
+/* The clients that follow the protocol and run: under a semi-honest server the corrupt ones too. */
+#ifndef RUNNING
+#define RUNNING H
+#endif
+Honest at[RUNNING];
 #define ME at[me - 1]
 
 /* Did j sign this part of a view? */
