@@ -46,6 +46,7 @@ def offers() -> list[Vector]:
         ("O1", "a clip over the policy", AT.offer(clip=0.75)),
         ("O1", "bits under the policy", AT.offer(bits=15)),
         ("O1", "a malicious server, and no identity key", AT.offer(server=MALICIOUS, dropouts=0)),
+        ("O1", "no identity key, and another layout", AT.offer(server=MALICIOUS, dropouts=0, layout=seed("another"))),
         ("O2", "another layout", AT.offer(layout=seed("another layout"))),
         ("O2", "a value more", AT.offer(values=SPECIFICATION.values + 1)),
         ("O2", "a scalar less", AT.offer(scalars=SPECIFICATION.scalars - 1)),

@@ -223,6 +223,8 @@ class _Server:
         expect(self._server.snapshot() == snapshot, "a session is another one when it is taken up")
         expect(self._server.stage is server.stage, "a session is in another stage when it is taken up")
         expect(self._server.requests() == server.requests(), "a session asks otherwise when it is taken up")
+        named = [[str(wrong) for wrong in one.wrong_shares] for one in (self._server, server)]
+        expect(named[0] == named[1], "other wrong shares are named when a session is taken up")
         one, other = self._server.aggregate, server.aggregate
         if (one is None) is not (other is None):
             raise Finding("a sum is lost or found when a session is taken up")

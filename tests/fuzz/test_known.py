@@ -53,7 +53,10 @@ def record(*entries: tuple[str, object, str]) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-OPENED_WITHOUT_SURVIVORS = of_server(Stage.ADVERTISE, {1: b"\1", 2: bytes(8 * MALICIOUS.spec.words)}, bytes(4))
+NOTED, TOTAL = 2, 3
+"""Sections of a server's snapshot: wrong shares that were noted, the sum."""
+WORDS = 8 * MALICIOUS.spec.words
+OPENED_WITHOUT_SURVIVORS = of_server(Stage.ADVERTISE, {1: b"\1", TOTAL: bytes(WORDS)}, bytes(4))
 NESTED = b"[" * 2000
 
 KNOWN = {
@@ -71,9 +74,11 @@ KNOWN = {
     "more sections than bytes": ("client-snapshot", counted(Party.CLIENT, 1)),
     "a section beyond all bytes": ("client-snapshot", counted(Party.CLIENT, 2, b"\xff" * 8)),
     "no section of a server": ("server-snapshot", pack_snapshot(Party.SERVER, [])),
-    "half a word": ("server-snapshot", of_server(Stage.CONSENT, {2: bytes(7)})),
-    "a finished sum without words": ("server-snapshot", of_server(Stage.DONE, {2: b""})),
-    "a finished sum that is none": ("server-snapshot", of_server(Stage.DONE, {2: b"\xff" * 8 * MALICIOUS.spec.words})),
+    "half a word": ("server-snapshot", of_server(Stage.CONSENT, {TOTAL: bytes(7)})),
+    "a finished sum without words": ("server-snapshot", of_server(Stage.DONE, {TOTAL: b""})),
+    "a finished sum that is none": ("server-snapshot", of_server(Stage.DONE, {TOTAL: WORDS * b"\xff"})),
+    "wrong shares that are not UTF-8": ("server-snapshot", of_server(Stage.DONE, {NOTED: b"\xff"})),
+    "wrong shares of nobody": ("server-snapshot", of_server(Stage.DONE, {NOTED: b"one"})),
     "an aborted round that is said to have a sum": ("server-snapshot", OPENED_WITHOUT_SURVIVORS),
     "one more end of a stage": ("server-snapshot", of_server(Stage.DONE, {}, bytes(4))),
     "an infinite round": ("checkpoint", checkpoint(b'{"version": 1, "job": "job", "round": 1e999, "names": []}')),
@@ -94,7 +99,7 @@ WAITING = frozenset({
     "no kind and no reason", "a reason that is not UTF-8", "more shares than bytes", "a short set",
     "more sections than bytes", "a section beyond all bytes", "no section of a server", "half a word",
     "a finished sum without words", "a finished sum that is none", "one more end of a stage", "an infinite round",
-    "an aborted round that is said to have a sum",
+    "an aborted round that is said to have a sum", "wrong shares that are not UTF-8", "wrong shares of nobody",
     "a nested head", "a version that is a text", "a journal that is not UTF-8", "a nested journal",
     "a record that is not UTF-8", "a nested record", "a step twice", "rounds that descend", "a round below zero",
     "an infinite round of a record",

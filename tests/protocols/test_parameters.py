@@ -90,6 +90,9 @@ def by_definition(n: int, adversary: Adversary) -> Parameters:
     """The table of the text, in fractions."""
     C, D, L = (f(n, adversary) for f in (corrupt_clients, dropouts, least_survivors))
     sigma, eta = adversary.security, adversary.correctness
+    if n <= sigma:
+        q, theta = (n, L) if adversary.server == MALICIOUS else (0, 0)
+        return Parameters(True, n, L, n, 0, q, theta)
     if adversary.server == SEMI_HONEST:
         complete = Parameters(True, n, L, n, 0, 0, 0)
         shares = first(n, adversary, n - 1, C, 2, lambda k, t: t, sigma + 1)
@@ -117,7 +120,7 @@ def by_definition(n: int, adversary: Adversary) -> Parameters:
 @pytest.mark.parametrize("n", [2, 3, 4, 6, 9, 18, 25, 40])
 def test_parameters_are_those_of_the_definition(server, n):
     seen = set()
-    for security, correctness, corrupt, gone in itertools.product((1, 3, 40), (1, 4, 20), (0, 100, 400), (0, 100, 150)):
+    for security, correctness, corrupt, gone in itertools.product((1, 3, 24, 25, 40), (1, 4, 20), (0, 100, 400), (0, 100, 150)):
         adversary = Adversary(server, security, correctness, corrupt, gone)
         try:
             check_adversary(n, adversary)

@@ -196,6 +196,14 @@ def test_w8_an_attestation_more_or_less(attested: bool) -> None:
         read_attested(message, [], COUNT, RING_BITS, attested=attested)
 
 
+@pytest.mark.rule("W8")
+def test_w8_a_part_of_an_attestation_though_no_words_follow() -> None:
+    message = write_words(CONTEXT, [], 0, RING_BITS, bytes(64))
+    assert read_attested(message, [70], 0, RING_BITS, attested=True)[1] == bytes(64)
+    with refused("W8"):
+        read_attested(message[:-1], [70], 0, RING_BITS, attested=True)
+
+
 def test_nothing_is_fed_after_the_end() -> None:
     reader = WordsReader(CONTEXT, COUNT, RING_BITS)
     reader.feed(GOOD)
