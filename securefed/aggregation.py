@@ -20,7 +20,8 @@ from typing import Protocol
 from securefed.crypto.hashing import DIGEST_BYTES
 from securefed.crypto.keystream import Words
 from securefed.crypto.signing import SigningKey
-from securefed.encoding.layout import Floats, Layout
+from securefed.encoding.layout import Layout
+from securefed.encoding.tensors import Floats, Tensor
 from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted
 from securefed.participation import ClientId, ClientIdentity, Credentials, MemoryRecord, Policy, Record
 from securefed.wire.adversary import Adversary
@@ -37,14 +38,15 @@ class Update:
     """What one client contributes to one round.
 
     Attributes:
-        tensors: float arrays in the layout's names, order, shapes and dtypes; usually new − old weights.
+        tensors: in the layout's names, order, shapes and dtypes, usually new − old weights: float arrays, `BFloat16`,
+            or tensors that stay on the disk (`encoding.safetensors_file`).
         model: digest of the model and configuration that the client trained from, 32 bytes; a session
             refuses an update that was made from another one than the round's (V9).
         weight: integer, 1 … the round's greatest weight.
         metrics: the layout's metrics by name; they leave the client inside the protected vector alone.
     """
 
-    tensors: Mapping[str, Floats]
+    tensors: Mapping[str, Tensor]
     model: bytes
     weight: int = 1
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -7,6 +7,7 @@ values that were neither clipped nor rounded: the difference between the two is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from securefed.wire.frame import Expected
 from securefed.wire.from_client import Input
 from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER, Suite
-from securefed.wire.snapshot import Party, pack_ids, pack_snapshot, parse_snapshot, unpack_ids
+from securefed.wire.snapshot import Party, no_other_error, pack_ids, pack_snapshot, parse_snapshot, unpack_ids
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import read_words, write_words
 
@@ -54,29 +55,27 @@ class PlainIntegers:
     ) -> PlainServer:
         """See `aggregation.Scheme`."""
         server = self.server(spec, layout)
-        session, over, refused, *answers = parse_snapshot(Party.SERVER, snapshot)
-        if session != spec.session:
-            raise PersistenceError("P3", "a snapshot of another round")
-        try:
+        with no_other_error():
+            session, over, refused, *answers = parse_snapshot(Party.SERVER, snapshot)
+            if session != spec.session:
+                raise PersistenceError("P3", "a snapshot of another round")
             for answer in answers:
                 server.receive(int.from_bytes(answer[:4], "big"), bytes(answer[4:]))
             if bytes(over) == b"\1":
-                server.advance()
-        except RemoteProtocolError as error:
-            raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
-        except RoundAborted:
-            pass  # as the first time
-        server._present.refuse(unpack_ids(refused))
+                with suppress(RoundAborted):  # as the first time
+                    server.advance()
+            server._present.refuse(unpack_ids(refused))
         return server
 
     def resume_client(self, identity: ClientIdentity, snapshot: bytes) -> PlainClient:
         """See `aggregation.Scheme`."""
-        owner, *over = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
-        if owner != identity.id.to_bytes(4, "big"):
-            raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
-        client = self.client(identity)
-        client._over = (over[0].decode(), over[1].decode()) if over else None
-        return client
+        with no_other_error():
+            owner, *over = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
+            if owner != identity.id.to_bytes(4, "big"):
+                raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
+            client = self.client(identity)
+            client._over = (over[0].decode(), over[1].decode()) if over else None
+            return client
 
     def encode(self, context: Expected, identity: ClientIdentity, encoding: VectorEncoding, update: Update) -> bytes:
         """The INPUT message."""

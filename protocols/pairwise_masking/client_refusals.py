@@ -17,7 +17,7 @@ from protocols.wire.specification import MALICIOUS
 
 ROUND = Scenario("refused by a client", (1, 2, 5, 8, 9), COMMON)
 DROPOUTS = {8: 2, 9: 3}
-POLICY = Policy(least_corrupt=150, least_security=40, least_sum=3, greatest_clip=0.5, least_bits=16)
+POLICY = Policy(least_corrupt=150, least_security=40, least_cohort=5, least_sum=3, greatest_clip=0.5, least_bits=16)
 AT = AtClient(ROUND, DROPOUTS, 2, POLICY, last_input=3)
 SPECIFICATION = ROUND.specification
 OFFER, ROSTER, DELIVERY, SURVIVORS = AT.requests
@@ -42,7 +42,7 @@ def offers() -> list[Vector]:
         ("R7", "a cohort without the receiver", AT.offer(cohort=(1, 5, 8, 9, 10))),
         ("O1", "fewer corrupt than the policy's", AT.offer(corrupt=149)),
         ("O1", "a bit of security under the policy", AT.offer(security=39)),
-        ("O1", "a sum of fewer than the policy's", AT.offer(cohort=(1, 2, 5))),
+        ("O1", "a cohort under the policy", AT.offer(cohort=(1, 2, 5, 8))),
         ("O1", "a clip over the policy", AT.offer(clip=0.75)),
         ("O1", "bits under the policy", AT.offer(bits=15)),
         ("O1", "a malicious server, and no identity key", AT.offer(server=MALICIOUS, dropouts=0)),

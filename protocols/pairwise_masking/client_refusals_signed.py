@@ -25,7 +25,7 @@ COHORT = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67
 ROUND = Scenario("refused by a client, sparse", COHORT, SAMPLED)
 DROPOUTS = {2: 1, 47: 2, 41: 3}
 POLICY = Policy(
-    least_server=MALICIOUS, least_corrupt=1, least_security=3, least_cohort=20, least_sum=5, greatest_clip=0.5
+    least_server=MALICIOUS, least_corrupt=1, least_security=3, least_cohort=19, least_sum=6, greatest_clip=0.5
 )
 AT = AtClient(ROUND, DROPOUTS, 5, POLICY, last_input=3)
 SPECIFICATION = ROUND.specification
@@ -59,12 +59,12 @@ def offers() -> list[Vector]:
         ("O1", "a semi-honest server", AT.offer(server=SEMI_HONEST)),
         ("O1", "fewer corrupt than the policy's", AT.offer(corrupt=0)),
         ("O1", "a bit of security under the policy", AT.offer(security=2)),
-        ("O1", "a cohort under the policy", AT.offer(cohort=fewer)),
+        ("O1", "sums of fewer than the policy's", AT.offer(cohort=fewer)),
         ("O2", "another layout", AT.offer(layout=seed("another layout"))),
         ("K6", "a client without an identity", AT.offer(cohort=unknown)),
         ("K6", "a client more, without an identity", AT.offer(cohort=(1, *COHORT))),
         ("R11", "the round of the last input", AT.offer(round=3)),
-        ("O1", "a cohort under the policy, and a round of the past", AT.offer(cohort=fewer, round=3)),
+        ("O1", "sums of fewer than the policy's, and a round of the past", AT.offer(cohort=fewer, round=3)),
         ("O2", "another layout, and a client without an identity", AT.offer(cohort=unknown, layout=seed("another"))),
         ("K6", "a client without an identity, and a round of the past", AT.offer(cohort=unknown, round=3)),
     ]

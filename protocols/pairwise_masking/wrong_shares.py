@@ -49,6 +49,14 @@ def vector(at: AtServer, name: str, lies: dict[int, tuple[int, ...]], silent: tu
     return {"name": name, **rule, "events": [*events, ADVANCE], **wrong}
 
 
+def too_many() -> Vector:
+    """Three wrong shares of eight: five are right, but nobody says which."""
+    at, lies = COMPLETE, (1, 5, 34)
+    answers = [at.wrong(i, 8) if i in lies else at.good(5, i)[0] for i in at.answers[5]]
+    refused = at.vector("S5", "three of eight", [*at.stages(4), *answers, ADVANCE | {"seed_of": 8}])
+    return refused | {"wrong": [], "sum": None}
+
+
 def replay(at: AtServer, events: list[Vector]) -> Server:
     """The server after these events and the end of the last stage."""
     server = Server(at.specification, at.scenario.identities)
@@ -75,6 +83,7 @@ def complete() -> list[Vector]:
         vector(at, "wrong shares of everyone", {2: (1, 2, 3, 5, 8, 13, 21, 34, 55)}),
         vector(at, "two clients, each wrong on another", {1: (3,), 5: (13,)}),
         vector(at, "two of eight", {1: (8,), 2: (8,)}),
+        too_many(),
         vector(at, "one among those needed and one behind", {5: (2,), 34: (2,)}),
         vector(at, "one of seven", {3: (5,)}, silent=(21,)),
         vector(at, "one of six", {8: (5,)}, silent=(21, 55)),

@@ -126,7 +126,6 @@ def counts() -> list[Vector]:
         bad("W11", "survivors of one client more", patched(message_of(SURVIVORS), 48, u64(11)), SURVIVORS),
         bad("W11", "a signature more than signers", agreement(SIGNERS, len(SIGNERS) + 1), AGREEMENT),
         bad("W11", "a signature less than signers", agreement(SIGNERS, len(SIGNERS) - 1), AGREEMENT),
-        bad("W11", "signatures of nobody", agreement((), 1), AGREEMENT),
         bad("W11", "signers without signatures", agreement(SIGNERS, 0), AGREEMENT),
     ]
     n = len(COHORT)
@@ -212,6 +211,9 @@ def sets() -> list[Vector]:
         for bit in range(len(COHORT), 16):
             high = u8(message[HEADER.size + 1] | 1 << (bit - 8))
             vectors.append(bad("W14", f"{kind(body)} with bit {bit}", patched(message, 65, high), body))
+    vectors.append(
+        bad("W14", "SURVIVORS with bit 10 alone", patched(message_of(SURVIVORS), 64, b"\x00\x04"), SURVIVORS)
+    )
     for body in (DELIVERY, AGREEMENT):
         message = message_of(body)
         last = u8(message[HEADER.size + 1] | 1 << 1)

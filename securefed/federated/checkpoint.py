@@ -78,7 +78,7 @@ class Checkpoint:
         try:
             head = json.loads(body[4 : 4 + size])
             if head["version"] != VERSION:
-                raise PersistenceError("P2", f"{path} has version {head['version']}, this program reads {VERSION}")
+                raise PersistenceError("P2", f"{path} has another version than {VERSION}, which this program reads")
             if head["job"] != job:
                 raise PersistenceError(
                     "P3", f"{path} belongs to another configuration: resume with the config.toml beside it"
@@ -86,5 +86,5 @@ class Checkpoint:
             tensors = safetensors.numpy.load(body[4 + size :])
             # The file keeps tensors in its own order; the layout's is the head's.
             return cls(head["job"], int(head["round"]), {name: tensors[name] for name in head["names"]})
-        except (ValueError, KeyError, TypeError, SafetensorError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, SafetensorError):
             raise PersistenceError("P1", f"{path} has a whole frame but no checkpoint in it") from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-__all__ = ["append_line", "is_torn", "replace"]
+from securefed.errors import PersistenceError
+
+__all__ = ["append_line", "read_entries", "replace"]
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -41,9 +45,30 @@ def append_line(path: Path, line: str) -> None:
         _sync_folder(path.parent)
 
 
-def is_torn(line: str, start: str) -> bool:
-    """Whether this is the front of a JSON object that opens with `start` and was never ended."""
-    return start.startswith(line[: len(start)]) and not line.endswith("}")
+def read_entries(path: Path, start: str, what_to_do: str) -> list[dict[str, Any]]:
+    """The JSON objects of a file that `append_line` wrote, one a line; a torn line of a crash is none of them.
+
+    Args:
+        start: how each line begins: a line that begins so and has no end was torn.
+        what_to_do: for the error's text.
+
+    Raises:
+        PersistenceError: P1, where a line is damaged otherwise.
+    """
+    entries = []
+    for number, raw in enumerate(path.read_bytes().split(b"\n") if path.exists() else [], start=1):
+        try:
+            if raw:
+                entry = json.loads(raw)
+                if not isinstance(entry, dict):
+                    raise TypeError
+                entries.append(entry)
+        except (ValueError, TypeError, RecursionError):
+            # A crash in mid-write leaves a torn line: nothing had left under it. It stays the last one until the next
+            # append ends it, so a damaged line with a successor may be one of those too.
+            if not start.encode().startswith(raw[: len(start)]) or raw.endswith(b"}"):
+                raise PersistenceError("P1", f"{path}: line {number} is damaged; {what_to_do}") from None
+    return entries
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from securefed.errors import LocalProtocolError, PersistenceError
-from securefed.federated.files import append_line, is_torn
+from securefed.errors import LocalProtocolError
+from securefed.federated.files import append_line, read_entries
 
 __all__ = ["Journal"]
 
@@ -27,17 +27,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._sessions: set[str] = set()
-        lines = path.read_text().split("\n") if path.exists() else []
-        for number, line in enumerate(lines, start=1):
-            try:
-                if line:
-                    self._sessions.add(str(json.loads(line)["session"]))
-            except (ValueError, KeyError, TypeError):
-                # A crash in mid-write leaves a torn line: nothing had left under that session. It stays the last
-                # one until the next append ends it, so a damaged line with a successor may be one of those too.
-                if not is_torn(line, '{"round": '):
-                    raise PersistenceError("P1", f"{path}: line {number} is damaged; start a new run") from None
+        self._sessions = {
+            str(entry.get("session")) for entry in read_entries(path, '{"round": ', "start a new run")
+        }  # fmt: skip
 
     def begin(self, round_number: int, session: bytes) -> None:
         """Write a session down; it is on disk when this returns.

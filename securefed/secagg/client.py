@@ -15,7 +15,7 @@ from securefed.secagg.client_release import Closed, Consented, Masked
 from securefed.secagg.snapshot import pack_held, parse_held
 from securefed.secagg.stages import expected_from
 from securefed.wire.header import SERVER
-from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
+from securefed.wire.snapshot import Party, no_other_error, pack_snapshot, parse_snapshot
 from securefed.wire.vector_writer import iter_words
 
 __all__ = ["MaskingClient"]
@@ -103,21 +103,25 @@ class MaskingClient:
     @classmethod
     def resume(cls, identity: ClientIdentity, snapshot: bytes) -> MaskingClient:
         """See `aggregation.Scheme.resume_client`. The identity's record decides what may still leave (R10)."""
-        owner, kind, *sections = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
-        if owner != identity.id.to_bytes(4, "big"):
-            raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
-        if kind == _OPENING:
-            client = cls(identity, round_secret=sections[0])
-            for request in sections[1:]:
-                client._replay(request)
+        with no_other_error():
+            owner, kind, *sections = map(bytes, parse_snapshot(Party.CLIENT, snapshot))
+            if owner != identity.id.to_bytes(4, "big"):
+                raise PersistenceError("P3", f"a snapshot of another client than {identity.id}")
+            client = cls(identity)
+            if kind == _OPENING:
+                round_secret, *requests = sections
+                if len(round_secret) != KEY_BYTES:
+                    raise ValueError
+                client._stage = New(identity, round_secret)
+                for request in requests:
+                    client._replay(request)
+            elif kind == _HOLDING:
+                held, survived = parse_held(identity, sections)
+                client._stage = Masked(held) if survived is None else Consented(held, survived)
+            else:
+                rule, reason = sections
+                client._stage = Closed(reason.decode(), rule.decode())
             return client
-        client = cls(identity)
-        if kind == _HOLDING:
-            held, survived = parse_held(identity, sections)
-            client._stage = Masked(held) if survived is None else Consented(held, survived)
-        else:
-            client._stage = Closed(sections[1].decode(), sections[0].decode())
-        return client
 
     def _replay(self, request: bytes) -> None:
         # Nothing before the input depends on anything but the round secret and what was received.

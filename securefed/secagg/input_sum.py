@@ -63,12 +63,15 @@ class InputSum:
         )  # fmt: skip
         for chunk in chunks:
             reader.feed(chunk)
-        self._check(client, reader.attestation)
-        self._add(client, reader.attestation, reader.finish())
+        words = reader.finish(lambda attestation: self._check(client, attestation))
+        self._add(client, reader.attestation, words)
 
     def taken_up(self, total: bytes | memoryview, attestations: Mapping[ClientId, bytes]) -> None:
         """The sum of a stored session."""
-        self.total = np.frombuffer(total, "<u8").copy()
+        words = np.frombuffer(total, "<u8").copy()
+        if words.shape != self.total.shape:
+            raise ValueError("a sum of another length")
+        self.total = words
         self.attestations = dict(attestations)
 
     def _check(self, client: ClientId, attestation: bytes) -> None:

@@ -24,7 +24,7 @@ from securefed.wire.frame import pack_set
 from securefed.wire.from_client import Advertisement, Consent, Entry, Release, Shares
 from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
 from securefed.wire.header import SERVER
-from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
+from securefed.wire.snapshot import Party, no_other_error, pack_snapshot, parse_snapshot
 from securefed.wire.specification import RoundSpec
 
 __all__ = ["MaskingServer"]
@@ -229,39 +229,43 @@ class MaskingServer:
         cls, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None, snapshot: bytes
     ) -> MaskingServer:
         """See `aggregation.Scheme.resume_server`: all that was received is checked again."""
-        offer, opened, wrong, total, *events = parse_snapshot(Party.SERVER, snapshot)
-        if bytes(offer) != Offer(spec).encode(SUITE):
-            raise PersistenceError("P3", "a snapshot of another round")
         server = cls(spec, layout, identities)
-        log, refused = Log.parse(events)
+        with no_other_error():
+            offer, opened, wrong, total, *events = parse_snapshot(Party.SERVER, snapshot)
+            if bytes(offer) != Offer(spec).encode(SUITE):
+                raise PersistenceError("P3", "a snapshot of another round")
+            log, refused = Log.parse(events)
+            attestations = server._replay(log)
+            server._inputs.taken_up(total, attestations)
+            server._present.refuse(refused)
+            if server._stage is Stage.DONE:
+                server._present.close(aborted=not any(opened))
+                if any(opened) and server._survivors:
+                    named = [line.split(" ", 1) for line in bytes(wrong).decode().splitlines()]
+                    server._wrong_shares = tuple(RemoteProtocolError("S7", text, int(peer)) for peer, text in named)
+                    server._decode()
+            return server
+
+    def _replay(self, log: Log) -> dict[ClientId, bytes]:
+        """Take everything again but inputs, whose sum is stored; gives their attestations."""
         attestations: dict[ClientId, bytes] = {}
         try:
             for client, reply in log.events:
-                if client is None and server._stage is Stage.RELEASE:
-                    server._log.advanced()
-                    server._stage = Stage.DONE
+                if client is None and self._stage is Stage.RELEASE:
+                    self._log.advanced()
+                    self._stage = Stage.DONE
                 elif client is None:
-                    server.advance()
-                elif server._stage is Stage.INPUT:
-                    with server._present.answer(client):
-                        server._log.answered(client, reply)
+                    self.advance()
+                elif self._stage is Stage.INPUT:
+                    with self._present.answer(client):
+                        self._log.answered(client, reply)
                     if reply:
                         attestations[client] = reply
                 else:
-                    server.receive(client, reply)
-        except (RemoteProtocolError, ValueError) as error:
-            raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
+                    self.receive(client, reply)
         except RoundAborted:
             pass  # as the first time
-        server._inputs.taken_up(total, attestations)
-        server._present.refuse(refused)
-        if server._stage is Stage.DONE:
-            server._present.close(aborted=not any(opened))
-            if any(opened):
-                named = [line.split(" ", 1) for line in bytes(wrong).decode().splitlines()]
-                server._wrong_shares = tuple(RemoteProtocolError("S7", text, int(peer)) for peer, text in named)
-                server._decode()
-        return server
+        return attestations
 
     def _attesting(self, client: ClientId) -> dict[ClientId, bytes]:
         """The attestations of those survivors whose shares this client was delivered."""

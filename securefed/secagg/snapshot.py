@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from securefed.errors import PersistenceError, RemoteProtocolError
 from securefed.participation import ClientIdentity
 from securefed.secagg.client_release import Held
 from securefed.secagg.graph import Neighbourhood
@@ -12,6 +11,7 @@ from securefed.secagg.parameters import Parameters
 from securefed.secagg.stages import SUITE
 from securefed.wire.frame import cut, pack_list, pack_set, read_ids, read_set
 from securefed.wire.from_server import Offer
+from securefed.wire.snapshot import no_other_error
 
 __all__ = ["pack_held", "parse_held"]
 
@@ -36,7 +36,7 @@ def parse_held(identity: ClientIdentity, sections: Sequence[bytes]) -> tuple[Hel
     Raises:
         PersistenceError: P1, where it is not what `pack_held` writes.
     """
-    try:
+    with no_other_error():
         offer, roster, shared, survived, shares, pick_secrets, sample_key = sections
         spec = Offer.decode(offer, SUITE).spec
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
@@ -53,8 +53,6 @@ def parse_held(identity: ClientIdentity, sections: Sequence[bytes]) -> tuple[Hel
             sample_key=sample_key,
         )
         return held, read_set(memoryview(survived), spec.cohort) if survived else None
-    except (RemoteProtocolError, ValueError) as error:
-        raise PersistenceError("P1", f"the snapshot does not hold together: {error}") from None
 
 
 def _pack(items: Mapping[int, bytes]) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
 from securefed.crypto.hashing import DIGEST_BYTES, digest
-from securefed.errors import PersistenceError
+from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError
 
-__all__ = ["Party", "pack_ids", "pack_snapshot", "parse_snapshot", "unpack_ids"]
+__all__ = ["Party", "no_other_error", "pack_ids", "pack_snapshot", "parse_snapshot", "unpack_ids"]
 
 _MAGIC: Final = b"SFSN"
 _VERSION: Final = 2
@@ -24,6 +25,22 @@ class Party(IntEnum):
 
     CLIENT = 1
     SERVER = 2
+
+
+@contextmanager
+def no_other_error() -> Iterator[None]:
+    """While inside, a stored state is read: whatever does not fit is a damaged state.
+
+    Raises:
+        PersistenceError: P1, or what is raised inside with its rule.
+        LocalProtocolError: R10 alone, which is the record's.
+    """
+    try:
+        yield
+    except (RemoteProtocolError, LocalProtocolError, ValueError, IndexError, OverflowError, struct.error) as error:
+        if isinstance(error, LocalProtocolError) and error.rule == "R10":
+            raise
+        raise PersistenceError("P1", "the snapshot does not hold together: give the round up") from None
 
 
 def pack_snapshot(party: Party, sections: Sequence[bytes | memoryview]) -> bytes:
@@ -51,10 +68,13 @@ def parse_snapshot(party: Party, raw: bytes) -> list[memoryview]:
     if of != party:
         raise PersistenceError("P3", "a snapshot of the other party")
     sections, at = [], _HEADER.size
-    for _section in range(count):
-        (length,) = _LENGTH.unpack_from(body, at)
-        sections.append(body[at + _LENGTH.size : at + _LENGTH.size + length])
-        at += _LENGTH.size + length
+    with no_other_error():
+        for _section in range(count):
+            (length,) = _LENGTH.unpack_from(body, at)
+            sections.append(body[at + _LENGTH.size : at + _LENGTH.size + length])
+            at += _LENGTH.size + length
+        if at != len(body):
+            raise ValueError
     return sections
 
 

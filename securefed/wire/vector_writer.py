@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -131,8 +131,11 @@ class WordsReader:
             if self._filled == len(self._group) and self._done + _GROUP_WORDS <= len(self._words):
                 self._unpack(_GROUP_WORDS)
 
-    def finish(self) -> Words:
+    def finish(self, check: Callable[[bytes], None] = lambda _attestation: None) -> Words:
         """The words, once the message has ended.
+
+        Args:
+            check: of the attestation; called when the message is known to be whole, before what lies beyond its words.
 
         Raises:
             RemoteProtocolError: as `feed`, W1 or W8 for a message that is too short, W13 for bits beyond the last word.
@@ -140,6 +143,7 @@ class WordsReader:
         if not self._agreed:
             self._check_header()
         self._check_length()
+        check(self.attestation)
         self._unpack(len(self._words) - self._done)
         return self._words
 

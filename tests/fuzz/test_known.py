@@ -94,26 +94,8 @@ KNOWN = {
     "an infinite round of a record": ("record", record(("input", float("inf"), "00"))),
 }  # fmt: skip
 
-WAITING = frozenset({
-    "an empty input in pieces", "no section", "an owner alone", "no round secret", "a short round secret",
-    "no kind and no reason", "a reason that is not UTF-8", "more shares than bytes", "a short set",
-    "more sections than bytes", "a section beyond all bytes", "no section of a server", "half a word",
-    "a finished sum without words", "a finished sum that is none", "one more end of a stage", "an infinite round",
-    "an aborted round that is said to have a sum", "wrong shares that are not UTF-8", "wrong shares of nobody",
-    "a nested head", "a version that is a text", "a journal that is not UTF-8", "a nested journal",
-    "a record that is not UTF-8", "a nested record", "a step twice", "rounds that descend", "a round below zero",
-    "an infinite round of a record",
-})  # fmt: skip
-"""Those that are not mended yet; with the fix its name goes, and this test says so."""
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="waits for its fix") if name in WAITING else ())
-        for name in KNOWN
-    ],
-)
+@pytest.mark.parametrize("name", KNOWN)
 def test_known(name: str) -> None:
     target, data = KNOWN[name]
     TARGETS[target]().run(data)

@@ -11,9 +11,6 @@ from tests.fuzz.registry import TARGETS
 
 RUNS, RUNS_OF_ROUNDS, RUNS_OF_LARGE_ROUNDS = 600, 250, 120
 
-WAITING = frozenset({"server-sparse", "client-snapshot", "server-snapshot", "checkpoint", "journal", "record"})
-"""Targets with a finding that waits for its fix (`test_known`)."""
-
 HEADER = {"W1", "W2", "W3", "W4", "W5", "W6", "W12", "R1", "R2", "R4"}
 REACHED = {
     "wire-roster": {"decoded", "W7", "W8", "W9", "W10", *HEADER},
@@ -34,13 +31,7 @@ def runs_of(name: str) -> int:
     return RUNS_OF_ROUNDS if name.startswith(("client-", "server-")) else RUNS
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="waits for its fix") if name in WAITING else ())
-        for name in TARGETS
-    ],
-)
+@pytest.mark.parametrize("name", TARGETS)
 def test_a_short_run(name: str, tmp_path: Path) -> None:
     watch = Watch(TARGETS[name](), tmp_path)
     fuzz_plainly(watch, runs_of(name))

@@ -120,8 +120,8 @@ def by_definition(n: int, adversary: Adversary) -> Parameters:
 @pytest.mark.parametrize("n", [2, 3, 4, 6, 9, 18, 25, 40])
 def test_parameters_are_those_of_the_definition(server, n):
     seen = set()
-    for security, correctness, corrupt, gone in itertools.product((1, 3, 24, 25, 40), (1, 4, 20), (0, 100, 400), (0, 100, 150)):
-        adversary = Adversary(server, security, correctness, corrupt, gone)
+    for fields in itertools.product((1, 3, 24, 25, 40), (1, 4, 20), (0, 100, 400), (0, 100, 150)):
+        adversary = Adversary(server, *fields)
         try:
             check_adversary(n, adversary)
         except RuleBroken:

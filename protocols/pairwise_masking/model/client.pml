@@ -11,10 +11,20 @@
 #endif
 
 /* R10. */
-#ifdef NO_RECORD
-#define NOTED(what) false
+#if defined(NO_RECORD) || defined(NO_INPUT_RECORD)
+#define INPUT_NOTED false
 #else
-#define NOTED(what) ME.what
+#define INPUT_NOTED ME.input_noted
+#endif
+#if defined(NO_RECORD) || defined(NO_CONSENT_RECORD)
+#define CONSENT_NOTED false
+#else
+#define CONSENT_NOTED ME.consent_noted
+#endif
+#if defined(NO_RECORD) || defined(NO_RELEASE_RECORD)
+#define RELEASE_NOTED false
+#else
+#define RELEASE_NOTED ME.release_noted
 #endif
 
 /* Two writes and a crash between them: the note is durable before the message leaves. */
@@ -50,12 +60,12 @@ inline on_roster(me, p) {
 
 inline on_delivery(me, set) {
     if
-    :: ASKED_IN(SHARED, MASKED) && !NOTED(input_noted) && (set & BIT(me)) && SIZE(set) >= L ->      /* R8 */
+    :: ASKED_IN(SHARED, MASKED) && !INPUT_NOTED && (set & BIT(me)) && SIZE(set) >= L ->      /* R8 */
         ME.input_noted = NOTE_STAYS;
         if
         :: MESSAGE_LEAVES ->
             BEFORE_INPUT(me);
-            KEEP(input, VIEW(ME.roster, set, 0));
+            KEEP(input, INPUT, VIEW(ME.roster, set, 0));
             AFTER_INPUT(me);
             SENDS(me, DELIVERY)
         :: else
@@ -70,7 +80,7 @@ inline on_delivery(me, set) {
 
 inline release_shares(me) {
     if
-    :: MESSAGE_LEAVES -> KEEP(release, VIEW(ME.roster, ME.u2, ME.u3)); AFTER_RELEASE(me); SENDS(me, AGREEMENT)
+    :: MESSAGE_LEAVES -> KEEP(release, RELEASE, VIEW(ME.roster, ME.u2, ME.u3)); AFTER_RELEASE(me); SENDS(me, AGREEMENT)
     :: else
     fi;
 #ifdef NO_ONE_REQUEST
@@ -88,16 +98,16 @@ inline on_survivors(me, set) {
     :: ASKED_IN(MASKED, MASKED) && (set & BIT(me)) && (set & ~ME.u2) == 0 && SIZE(set) >= L ->      /* R9 */
 #ifdef WITHOUT_CONSENT
         if
-        :: NOTED(release_noted) -> refuse(me)
+        :: RELEASE_NOTED -> refuse(me)
         :: else -> ME.release_noted = NOTE_STAYS; ME.u3 = set; release_shares(me)
         fi
 #else
         if
-        :: NOTED(consent_noted) -> refuse(me)
+        :: CONSENT_NOTED -> refuse(me)
         :: else ->
             ME.consent_noted = NOTE_STAYS;
             if
-            :: MESSAGE_LEAVES -> KEEP(consent, VIEW(ME.roster, ME.u2, set)); SENDS(me, SURVIVORS)
+            :: MESSAGE_LEAVES -> KEEP(consent, CONSENT, VIEW(ME.roster, ME.u2, set)); SENDS(me, SURVIVORS)
             :: else
             fi;
             if
@@ -116,7 +126,7 @@ inline on_survivors(me, set) {
 
 inline on_agreement(me, set) {
     if
-    :: ASKED_IN(CONSENTED, CONSENTED) && !NOTED(release_noted) ->
+    :: ASKED_IN(CONSENTED, CONSENTED) && !RELEASE_NOTED ->
         ME.release_noted = NOTE_STAYS;
         if
         :: (set & ~ME.u3) == 0 && OVER(FALSELY) == 0 && SIZE(set) >= THETA -> release_shares(me)    /* W10, C1, C2 */

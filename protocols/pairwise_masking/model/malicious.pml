@@ -23,7 +23,8 @@
 #define RECORD_WAS(me, input, consent) skip
 #endif
 #define FROM(s, v, input, consent) \
-    enter(me, s, ROSTER_OF(v), U2_OF(v), U3_OF(v)); RECORD_WAS(me, input, consent)
+    enter(me, s, ROSTER_OF(v), U2_OF(v), U3_OF(v)); RECORD_WAS(me, input, consent); \
+    printf("client %d starts from its snapshot %e\n", me, s)
 
 #ifdef RESTARTS
 inline restart(me) {
@@ -47,9 +48,9 @@ inline stop(me) { skip }
  * Where the stage or the record refuses whatever the request holds, the cohort stands for all sets, and a crash between
  * record and message cannot be. */
 #ifdef NO_ONE_REQUEST
-#define TAKES(s, what) !NOTED(what)
+#define TAKES(s, noted) !(noted)
 #else
-#define TAKES(s, what) (ME.stage == s && !NOTED(what))
+#define TAKES(s, noted) (ME.stage == s && !(noted))
 #endif
 #define TRY(s) :: (s) <= COHORT && SIZE(s) >= THETA -> set = (s)
 #define TRY4(s) TRY(s) TRY((s) + 1) TRY((s) + 2) TRY((s) + 3)
@@ -85,13 +86,13 @@ end:
 #ifdef ONE_U2
         :: set = COHORT; MAY_CRASH; d_step { on_delivery(me, set) }
 #else
-        :: any_set(me, TAKES(SHARED, input_noted)); d_step { on_delivery(me, set) }
+        :: any_set(me, TAKES(SHARED, INPUT_NOTED)); d_step { on_delivery(me, set) }
 #endif
 #ifdef WITHOUT_CONSENT
-        :: any_set(me, TAKES(MASKED, release_noted)); d_step { on_survivors(me, set) }
+        :: any_set(me, TAKES(MASKED, RELEASE_NOTED)); d_step { on_survivors(me, set) }
 #else
-        :: any_set(me, TAKES(MASKED, consent_noted)); d_step { on_survivors(me, set) }
-        :: any_set(me, TAKES(CONSENTED, release_noted)); d_step { on_agreement(me, set) }
+        :: any_set(me, TAKES(MASKED, CONSENT_NOTED)); d_step { on_survivors(me, set) }
+        :: any_set(me, TAKES(CONSENTED, RELEASE_NOTED)); d_step { on_agreement(me, set) }
 #endif
         :: d_step { refuse(me) }            /* any other rule broken */
         fi;

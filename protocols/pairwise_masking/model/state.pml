@@ -59,6 +59,7 @@
 #endif
 
 mtype = { NEW, ADVERTISED, SHARED, MASKED, CONSENTED, CLOSED };   /* what a client did last */
+mtype = { INPUT, CONSENT, RELEASE };
 
 /* The five requests, and so the stages of the server. */
 #define OFFER     0
@@ -89,11 +90,13 @@ Honest at[RUNNING];
                    || (at[(j) - 1].consent[1] && SIGNED_PART(at[(j) - 1].consent[1]) == SIGNED_PART(v)))
 
 /* What leaves is kept, if it is new; a third one is lost. */
-#define NEW_IN(what, v) (ME.what[0] != (v) && ME.what[1] != (v))
-#define KEEP(what, v) \
+#define BITS(s) (s) & 1, ((s) >> 1) & 1, ((s) >> 2) & 1, ((s) >> 3) & 1, ((s) >> 4) & 1
+#define KEEP(what, name, v) \
+    printf("client %d gives its %e: roster %d, U2 %d%d%d%d%d, U3 %d%d%d%d%d\n", \
+           me, name, ROSTER_OF(v), BITS(U2_OF(v)), BITS(U3_OF(v))); \
     if \
-    :: NEW_IN(what, v) && !ME.what[0] -> ME.what[0] = v \
-    :: NEW_IN(what, v) && ME.what[0] && !ME.what[1] -> ME.what[1] = v \
+    :: ME.what[0] != (v) && ME.what[1] != (v) && !ME.what[0] -> ME.what[0] = v \
+    :: ME.what[0] != (v) && ME.what[1] != (v) && ME.what[0] && !ME.what[1] -> ME.what[1] = v \
     :: else \
     fi
 
