@@ -188,9 +188,34 @@ class ClientIdentity:
         Raises:
             RemoteProtocolError: R7 a cohort without this client, O1 policy, O2 another layout; the server is the peer.
         """
+        self.check_wishes(scheme, spec)
+        return self.encoding_of(spec)
+
+    def check_wishes(self, scheme: str, spec: RoundSpec) -> None:
+        """Refuse a round that is not for this client, or below its policy.
+
+        Raises:
+            RemoteProtocolError: R7, O1.
+        """
         if self.id not in spec.cohort:
             raise RemoteProtocolError("R7", f"the cohort does not hold this client ({self.id})", SERVER)
         self.policy.check(scheme, spec)
+
+    def check_keys(self, spec: RoundSpec) -> None:
+        """Refuse a round against a malicious server that this client has no identity key for.
+
+        Raises:
+            RemoteProtocolError: O1.
+        """
+        if spec.adversary.malicious and self.credentials is None:
+            raise RemoteProtocolError("O1", "a round against a malicious server needs credentials", SERVER)
+
+    def encoding_of(self, spec: RoundSpec) -> VectorEncoding:
+        """How this client's updates are written in a round.
+
+        Raises:
+            RemoteProtocolError: O2, where the round is of other updates.
+        """
         if (spec.layout, spec.values, spec.scalars) != (
             self.layout.digest, self.layout.size, len(self.layout.scalars),
         ):  # fmt: skip
@@ -198,22 +223,19 @@ class ClientIdentity:
         return VectorEncoding(self.layout, spec.numbers)
 
     def check_cohort(self, spec: RoundSpec) -> None:
-        """Check an offered round against identity keys and record.
+        """Check an offered round against identity roster and record.
 
         Raises:
-            RemoteProtocolError: O1 where the round needs an identity key and there is none, K6 a client that is not in
-                the identity roster, R11 a round that is not above all that an input was given for.
+            RemoteProtocolError: K6 a client that is not in the identity roster, R11 a round that is not above all that
+                an input was given for.
         """
-        if spec.adversary.malicious:
-            if self.credentials is None:
-                raise RemoteProtocolError("O1", "a round against a malicious server needs credentials", SERVER)
+        if spec.adversary.malicious and self.credentials is not None:
             strangers = set(spec.cohort).difference(self.credentials.identities)
             if strangers:
                 raise RemoteProtocolError("K6", f"client {min(strangers)} is not in the identity roster", SERVER)
-        if spec.round <= self.record.last_round:
-            raise RemoteProtocolError(
-                "R11", f"round {spec.round}: the record holds an input for round {self.record.last_round}", SERVER
-            )
+        last = self.record.last_round
+        if spec.round <= last:
+            raise RemoteProtocolError("R11", f"round {spec.round}: the record holds an input for round {last}", SERVER)
 
     def public_key(self, client: ClientId, spec: RoundSpec) -> bytes | None:
         """The key that a client's messages must be signed with; None where the server is trusted with that."""

@@ -34,10 +34,12 @@ class New:
     def answer(self, request: bytes, _: Callable[[], Update]) -> tuple[bytes, Advertised]:
         """OFFER → ADVERTISEMENT: check the round, make keys, promise the picks."""
         me, spec = self.identity.id, Offer.decode(request, SUITE).spec
-        encoding = self.identity.accept(SCHEME, spec)
-        self.identity.check_cohort(spec)
+        self.identity.check_wishes(SCHEME, spec)
+        self.identity.check_keys(spec)
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
         self.identity.policy.check_sums(parameters.least_in_a_sum(len(spec.cohort), spec.threshold))
+        encoding = self.identity.encoding_of(spec)
+        self.identity.check_cohort(spec)
         secrets = ClientSecrets(self.round_secret, spec.session)
         entry = Entry(secrets.channel.public, secrets.mask.public, promise(secrets.pick_secret, spec.session, me))
         credentials = self.identity.credentials

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from configurations import CONFIGURATIONS, PROPERTIES, Configuration
+from protocols.pairwise_masking.model.configurations import CONFIGURATIONS, PROPERTIES, Configuration
 
 HERE = Path(__file__).resolve().parent
 MEMORY_MIB = 1800
@@ -28,7 +28,7 @@ SECONDS = 900
 
 
 class Verdict(NamedTuple):
-    """What spin found: `holds`, `broken` or, where it said neither, what went wrong."""
+    """What spin found: `holds`, `broken`, or what went wrong where it said neither."""
 
     found: str
     states: str
@@ -37,11 +37,13 @@ class Verdict(NamedTuple):
 
 
 def defines(configuration: Configuration) -> list[str]:
+    """What the preprocessor is told."""
     bits = sum(1 << list(PROPERTIES).index(name) for name in configuration.properties if name in PROPERTIES)
     return [f"-D{name}" for name in [*configuration.defines.split(), f"CHECK={bits}"]]
 
 
 def compiler_flags(configuration: Configuration) -> list[str]:
+    """For the verifier that spin writes."""
     flags = ["-O2" if configuration.deep or configuration.long else "-O1", f"-DMEMLIM={MEMORY_MIB}", "-DVECTORSZ=2048"]
     if configuration.liveness:
         # No fairness is asked for: the runs are finite whatever the schedule, which is more.
@@ -52,6 +54,7 @@ def compiler_flags(configuration: Configuration) -> list[str]:
 
 
 def judge(configuration: Configuration, output: str) -> str:
+    """The verdict in what the verifier printed."""
     errors = re.search(r"errors: (\d+)", output)
     if errors is None:
         return "no verdict: " + output.strip().splitlines()[-1] if output.strip() else "no verdict"
@@ -69,12 +72,15 @@ def judge(configuration: Configuration, output: str) -> str:
 
 
 def run(configuration: Configuration, *, trace: bool = False) -> Verdict:
+    """One configuration, in a folder of its own."""
     model = f"{configuration.model}.pml"
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
 
         def call(*command: str, limit: int = 120) -> str:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
+            done = subprocess.run(  # noqa: S603 - spin, gcc and what they made
+                command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False
+            )
             return done.stdout + done.stderr
 
         for part in HERE.glob("*.pml"):
@@ -100,6 +106,7 @@ def run(configuration: Configuration, *, trace: bool = False) -> Verdict:
 
 
 def main() -> int:
+    """All that were chosen; 0 where every verdict is the expected one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deep", action="store_true")
     parser.add_argument("--only", default="", metavar="TEXT")
@@ -118,8 +125,8 @@ def main() -> int:
         for configuration, verdict in zip(chosen, verdicts, strict=True):
             right = verdict.found == configuration.expected
             wrong += not right
-            mark = "ok  " if right else f"BAD (expected: {configuration.expected})"
-            print(f"{mark} {verdict.found:7} {configuration} {verdict.states:>9} states {verdict.seconds:5.1f} s")
+            mark = "" if right else f"UNEXPECTED ({configuration.expected} should be) "
+            print(f"{mark}{verdict.found:6} {configuration} {verdict.states:>9} states {verdict.seconds:5.1f} s")
             for line in verdict.trace:
                 print(f"         {line}")
             sys.stdout.flush()

@@ -1,6 +1,6 @@
-/* What an honest client does with a request: the stages and rules of ../README.md in a complete graph. A defence is taken
- * out with -D, see README.md. The including file says what SENDS, REFUSES, BEFORE_INPUT, AFTER_INPUT and AFTER_RELEASE
- * mean to it; `crash` is the caller's variable: does this client crash between its record and its message? */
+/* What an honest client does with a request: the stages and rules of ../README.md in a complete graph. A defence is
+ * taken out with -D, see README.md. The including file says what SENDS, REFUSES, BEFORE_INPUT, AFTER_INPUT and
+ * AFTER_RELEASE mean to it; `crash` is the caller's: does this client crash between its record and its message? */
 
 /* R4: a request of another stage. A client without this defence answers an earlier stage's request again, and has kept
  * what it needs for that. */
@@ -120,8 +120,8 @@ inline on_survivors(me, set) {
     fi
 }
 
-/* The set is U4. Every signature in it is verified (q = n); a corrupt client signs anything. The release is noted before
- * the agreement is looked at: one that is refused uses it up. */
+/* The set is U4. Every signature in it is verified (q = n); a corrupt client signs anything. The release is noted
+ * before the agreement is looked at: one that is refused uses it up. */
 #define FALSELY(j) (((set & BIT(j)) && !SIGNED(j, VIEW(ME.roster, ME.u2, ME.u3))) -> 1 : 0)
 
 inline on_agreement(me, set) {

@@ -1,5 +1,5 @@
-/* A server that follows the protocol, and N clients that do; up to DROPS of them stop, at any moment. What is asked: does
- * every run end, with a result where it must have one? With SEMI_HONEST also: what do C of the clients learn together
+/* A server that follows the protocol, and N clients that do; up to DROPS of them stop, at any moment. What is asked:
+ * does every run end, with a result where it must have one? With SEMI_HONEST also: what do C of the clients learn together
  * with the server?
  *
  * A stage ends when every client that was asked and lives has answered; with CLOCK at any time. A client that is no

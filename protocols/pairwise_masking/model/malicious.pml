@@ -44,9 +44,9 @@ inline restart(me) { ME.stage != CLOSED }   /* R5 */
 inline stop(me) { skip }
 #endif
 
-/* What is put into a request. A set that is too small stands for all of these (an agreement takes the fewest: THETA <= L).
- * Where the stage or the record refuses whatever the request holds, the cohort stands for all sets, and a crash between
- * record and message cannot be. */
+/* What is put into a request. A set that is too small stands for all of these (an agreement takes the fewest:
+ * THETA <= L). Where the stage or the record refuses whatever the request holds, the cohort stands for all sets, and a
+ * crash between record and message cannot be. */
 #ifdef NO_ONE_REQUEST
 #define TAKES(s, noted) !(noted)
 #else

@@ -54,8 +54,8 @@ inline find_opened() {
 #define MASKED_WITH(x, y) (x != y && (U2_OF(IN(x)) & BIT(y)) && !(opened_s & (BIT(x) | BIT(y))))
 #define CANCELS(x, y)     (IN(y) && ROSTER_OF(IN(x)) == ROSTER_OF(IN(y)) && (U2_OF(IN(y)) & BIT(x)))
 
-/* Which linear combinations of the inputs have no unknown mask in them? An input whose self-mask is open counts; one that
- * has an unknown pairwise mask that no counting input cancels does not. What remains falls into connected parts, each
+/* Which linear combinations of the inputs have no unknown mask in them? An input whose self-mask is open counts; one
+ * that has an unknown pairwise mask that no counting input cancels does not. What remains falls into connected parts, each
  * of which gives one sum. */
 inline find_sums() {
     live = 0;

@@ -1,5 +1,5 @@
-/* Sets, thresholds, views, and all that is remembered of an honest client. A set of clients is a byte, bit i-1 for client
- * i; honest clients are 1 .. H, corrupt ones H+1 .. N. */
+/* Sets, thresholds, views, and all that is remembered of an honest client. A set of clients is a byte, bit i-1 for
+ * client i; honest clients are 1 .. H, corrupt ones H+1 .. N. */
 
 #ifndef N
 #define N 4
@@ -13,8 +13,8 @@
 #define HONEST  ((1 << H) - 1)
 #define SIZE(s) (((s) & 1) + (((s) >> 1) & 1) + (((s) >> 2) & 1) + (((s) >> 3) & 1) + (((s) >> 4) & 1))
 
-/* The least number of survivors L, of shares T and of consents THETA: in a complete graph they are equal. The low ones are
- * too low by one. */
+/* The least number of survivors L, of shares T and of consents THETA: in a complete graph they are equal. The low ones
+ * are too low by one. */
 #define LOW ((N + C) / 2)
 #ifdef SEMI_HONEST
 #define ENOUGH (((C > N / 2) -> C : N / 2) + 1)
