@@ -36,11 +36,11 @@ audit: install ## ten thousand rounds under a simulated adversary (a few minutes
 FUZZ_RUNS ?= 1000000
 
 fuzz: install ## coverage-guided fuzzing of decoders, state machines and files (hours; FUZZ_RUNS for fewer)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[fuzz]' || true
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[fuzz]'
 	FUZZ_RUNS=$(FUZZ_RUNS) $(BIN)/python -m tests.fuzz
 
 model: ## the Promela model of the masking protocol, checked by spin (needs spin and a C compiler)
-	sh protocols/pairwise_masking/model/check.sh
+	$(PYTHON) -m protocols.pairwise_masking.model.check $(ARGS)
 
 lint: install ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -124,6 +124,7 @@ CONFIGURATIONS = (
     *honest("no notice of the end, clock", "CLOCK NO_NOTICE", ends="broken"),
     *honest("no notice of the end, D + 1 stop", "DROPS=2 NO_NOTICE", ends="broken"),
     *honest("server taken up from an older snapshot", "CLOCK SERVER_TAKEN_UP", ends="holds"),
+    Configuration("server taken up from an older snapshot", "honest", "CLOCK SERVER_TAKEN_UP", SAFETY, "holds"),
     *honest("semi-honest, D stop", "N=5 SEMI_HONEST", result="holds"),
     *honest("semi-honest with a clock", "CLOCK SEMI_HONEST", ends="holds"),
     Configuration("semi-honest with a clock, restarts", "honest", "CLOCK SEMI_HONEST RESTARTS", SAFETY, "holds"),

@@ -1,6 +1,6 @@
 /* A server that follows the protocol, and N clients that do; up to DROPS of them stop, at any moment. What is asked:
- * does every run end, with a result where it must have one? With SEMI_HONEST also: what do C of the clients learn together
- * with the server?
+ * does every run end, with a result where it must have one? With SEMI_HONEST also: what do C of the clients learn
+ * together with the server?
  *
  * A stage ends when every client that was asked and lives has answered; with CLOCK at any time. A client that is no
  * longer asked is told when the round is over; with NO_NOTICE it is not. */
@@ -112,7 +112,7 @@ proctype Server() {
 #endif
 #ifdef SERVER_TAKEN_UP
     :: atomic {
-        stage == AGREEMENT && !taken_up ->
+        (stage == SURVIVORS || stage == AGREEMENT) && !taken_up ->
             taken_up = true; stage = DELIVERY; asked = u2 & answered[DELIVERY];
             answered[SURVIVORS] = 0; answered[AGREEMENT] = 0
     }

@@ -55,14 +55,13 @@ inline find_opened() {
 #define CANCELS(x, y)     (IN(y) && ROSTER_OF(IN(x)) == ROSTER_OF(IN(y)) && (U2_OF(IN(y)) & BIT(x)))
 
 /* Which linear combinations of the inputs have no unknown mask in them? An input whose self-mask is open counts; one
- * that has an unknown pairwise mask that no counting input cancels does not. What remains falls into connected parts, each
- * of which gives one sum. */
+ * that has an unknown pairwise mask that no counting input cancels does not. What remains falls into connected parts,
+ * each of which gives one sum. */
 inline find_sums() {
     live = 0;
     for (x : 1 .. H) {
         if :: IN(x) && (opened_b & BIT(x)) -> live = live | BIT(x) :: else fi
     }
-    sum = live & -live;
     for (turn : 1 .. H) {
         for (x : 1 .. H) {
             for (y : 1 .. H) {

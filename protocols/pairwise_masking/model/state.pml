@@ -7,6 +7,9 @@
 #ifndef C
 #define C 1
 #endif
+#if N > 5
+#error "a set has five bits"
+#endif
 #define H       (N - C)
 #define BIT(i)  (1 << ((i) - 1))
 #define COHORT  ((1 << N) - 1)
