@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from securefed.errors import RemoteProtocolError
 from securefed.wire.header import HEADER_BYTES, Header, MessageType, Suite
@@ -90,7 +92,8 @@ def read_ids(body: memoryview, count: int, known: Collection[int]) -> tuple[int,
 
 def cut(body: memoryview, size: int) -> list[bytes]:
     """Items of one size."""
-    return [bytes(body[at : at + size]) for at in range(0, len(body), size)]
+    raw = bytes(body)
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 def set_bytes(cohort: Sequence[int]) -> int:
@@ -98,9 +101,14 @@ def set_bytes(cohort: Sequence[int]) -> int:
     return (len(cohort) + 7) // 8
 
 
+@lru_cache(maxsize=4)
+def _positions(cohort: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.array(cohort, np.int64)
+
+
 def pack_set(clients: Iterable[int], cohort: Sequence[int]) -> bytes:
     """The set of these clients of the cohort."""
-    members = np.isin(np.asarray(cohort, np.uint32), np.fromiter(clients, np.uint32))
+    members = np.isin(_positions(tuple(cohort)), np.fromiter(clients, np.int64), assume_unique=True)
     return np.packbits(members, bitorder="little").tobytes()
 
 
@@ -113,7 +121,7 @@ def read_set(body: memoryview, cohort: Sequence[int], known: Collection[int] | N
     bits = np.unpackbits(np.frombuffer(body[: set_bytes(cohort)], np.uint8), bitorder="little")
     if bits[len(cohort) :].any():
         raise RemoteProtocolError("W14", "a set has a bit beyond the cohort")
-    clients = tuple(np.asarray(cohort, np.int64)[bits[: len(cohort)].view(bool)].tolist())
+    clients = tuple(_positions(tuple(cohort))[bits[: len(cohort)].view(bool)].tolist())
     strangers = set(clients).difference(known) if known is not None else None
     if strangers:
         raise RemoteProtocolError("W10", f"client {min(strangers)} of a set is not one of those agreed")
