@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -73,36 +72,42 @@ def judge(configuration: Configuration, output: str) -> str:
 
 def run(configuration: Configuration, *, trace: bool = False) -> Verdict:
     """One configuration, in a folder of its own."""
-    model = f"{configuration.model}.pml"
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-
-        def call(*command: str, limit: int = 120) -> str:
-            done = subprocess.run(  # noqa: S603 - spin, gcc and what they made
-                command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False
-            )
-            return done.stdout + done.stderr
-
         for part in HERE.glob("*.pml"):
             shutil.copy(part, folder)
-        said = call("spin", *defines(configuration), "-a", model)
-        if not (Path(folder) / "pan.c").exists() or "Error" in said:
-            return Verdict(f"spin: {said.strip()}", "-", 0)
-        said = call("gcc", *compiler_flags(configuration), "-w", "-o", "pan", "pan.c")
-        if not (Path(folder) / "pan").exists():
-            return Verdict(f"gcc: {said.strip()}", "-", 0)
-        claim = ["-a", "-N", configuration.properties[0]] if configuration.liveness else []
         try:
-            said = call("./pan", *claim, f"-m{DEPTH}", limit=SECONDS)
-        except subprocess.TimeoutExpired:
-            return Verdict(f"no verdict after {SECONDS} s", "-", SECONDS)
-        states = re.search(r"([\d.e+]+) states, stored", said)
-        found = judge(configuration, said)
-        lines: Iterable[str] = ()
-        if trace and found == "broken":
-            lines = call("spin", *defines(configuration), "-t", model).splitlines()
-            lines = (line.strip() for line in lines if re.match(r" +client ", line))
-        return Verdict(found, states[1] if states else "-", time.monotonic() - start, tuple(lines))
+            found, states, lines = verify(configuration, Path(folder), trace=trace)
+        except subprocess.TimeoutExpired as error:
+            found, states, lines = f"no end of {error.cmd[0]} after {error.timeout:.0f} s", "-", ()
+    return Verdict(found, states, time.monotonic() - start, lines)
+
+
+def verify(configuration: Configuration, folder: Path, *, trace: bool) -> tuple[str, str, tuple[str, ...]]:
+    """Verdict, number of states, and what happened before a violation."""
+
+    def call(*command: str) -> str:
+        done = subprocess.run(  # noqa: S603 - spin, gcc and what they made
+            command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        return done.stdout + done.stderr
+
+    model = f"{configuration.model}.pml"
+    said = call("spin", *defines(configuration), "-a", model)
+    if not (folder / "pan.c").exists() or "Error" in said:
+        return f"spin: {said.strip()}", "-", ()
+    said = call("gcc", *compiler_flags(configuration), "-w", "-o", "pan", "pan.c")
+    if not (folder / "pan").exists():
+        return f"gcc: {said.strip()}", "-", ()
+    claim = ["-a", "-N", configuration.properties[0]] if configuration.liveness else []
+    said = call("./pan", *claim, f"-m{DEPTH}")
+    states = re.search(r"([\d.e+]+) states, stored", said)
+    found = judge(configuration, said)
+    lines: tuple[str, ...] = ()
+    if trace and found == "broken":
+        told = call("spin", *defines(configuration), "-t", model).splitlines()
+        lines = tuple(line.strip() for line in told if re.match(r" +client ", line))
+    return found, states[1] if states else "-", lines
 
 
 def main() -> int:
