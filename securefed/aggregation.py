@@ -126,7 +126,11 @@ class ServerSession(Protocol):
         ...
 
     def snapshot(self) -> bytes:
-        """The state, to be taken up by `Scheme.resume_server` in another process."""
+        """The state, to be taken up by `Scheme.resume_server` in another process.
+
+        To be stored after `advance` and before any request of the new stage leaves: an older state that is taken up
+        again could end a stage twice, with different survivors.
+        """
         ...
 
 
