@@ -8,7 +8,7 @@ the sealed shares of those who picked it. The server's part is timed on messages
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from securefed.aggregation import (
     Adversary,
+    Aggregate,
     ClientIdentity,
     Credentials,
     Policy,
@@ -28,6 +29,8 @@ from securefed.crypto.aead import seal
 from securefed.crypto.hashing import digest
 from securefed.encoding.lanes import packed_length
 from securefed.encoding.layout import Layout
+from securefed.federated.rounds import InProcess, RoundCost, run_round
+from securefed.secagg import PairwiseMasks
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.graph import Neighbourhood, promise
 from securefed.secagg.keys import ClientSecrets, PairContext, advertised, commitment
@@ -40,7 +43,7 @@ from securefed.wire.from_client import SEALED_BYTES, Advertisement, Consent, Ent
 from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
 from securefed.wire.header import SERVER
 
-__all__ = ["Cost", "SimulatedCohort"]
+__all__ = ["Cost", "RealCohort", "SimulatedCohort"]
 
 ME = 1
 
@@ -57,6 +60,45 @@ class Cost:
     def total(self) -> float:
         """All stages."""
         return sum(self.seconds.values())
+
+
+@dataclass
+class RealCohort:
+    """Real sessions of clients 1 … n in this process, about to send updates of d zeros (16 bits).
+
+    Attributes:
+        server: a new session.
+        transport: to the clients, none of them lost but those that a bench names.
+        cost: filled in by the round.
+    """
+
+    server: MaskingServer
+    transport: InProcess
+    cost: RoundCost
+
+    @classmethod
+    def of(cls, clients: int, parameters: int, adversary: Adversary, lost: Mapping[int, str]) -> RealCohort:
+        """From scratch: `lost` says by client the stage from which on it does not answer."""
+        tensors = {"update": np.zeros(parameters, np.float32)}
+        layout = Layout.of(tensors, ("loss",))
+        cohort = tuple(range(1, clients + 1))
+        spec = new_round(
+            round_number=1, cohort=cohort, adversary=adversary, model=bytes(32), layout=layout, bits=16, clip=1.0
+        )
+        keys = {client: SigningKey() for client in cohort}
+        public = {client: key.public for client, key in keys.items()}
+        scheme, cost, policy = PairwiseMasks(), RoundCost(), Policy(adversary=adversary)
+        sessions = {
+            client: scheme.client(ClientIdentity(client, layout, policy, credentials=Credentials(keys[client], public)))
+            for client in cohort
+        }
+        update = Update(tensors, bytes(32), 1, {"loss": 0.0})
+        transport = InProcess(sessions, lambda _: update, cost, lost=lost, stages=scheme.stages)
+        return cls(scheme.server(spec, layout, public), transport, cost)
+
+    def run(self) -> Aggregate:
+        """The whole round."""
+        return run_round(self.server, self.transport, self.cost)
 
 
 class SimulatedCohort:

@@ -10,14 +10,12 @@ from statistics import median
 import numpy as np
 
 from bench import peers
+from bench.cohorts import RealCohort
 from bench.figures import Figure, Report, Skipped, interleaved, ratio, spread
-from securefed.aggregation import Adversary, ClientIdentity, Credentials, Policy, SigningKey, Update, new_round
+from securefed.aggregation import Adversary
 from securefed.crypto.engine import Engine, fastest_engine, open_stream
 from securefed.crypto.keystream import BLOCK_BYTES, SEGMENT_BYTES, StreamSum
-from securefed.encoding.layout import Layout
 from securefed.encoding.vector import PIECE_WORDS
-from securefed.federated.rounds import InProcess, RoundCost, run_round
-from securefed.secagg import PairwiseMasks
 
 NEIGHBOURS = 10
 COHORT = 100
@@ -132,25 +130,9 @@ def _keystream(engine: Engine, words: int) -> None:
 
 def _upload(parameters: int) -> Figure:
     """All that the clients of a cohort send in a whole round of real sessions."""
-    adversary, cohort = Adversary(), tuple(range(1, COHORT + 1))
-    tensors = {"update": np.zeros(parameters, np.float32)}
-    layout = Layout.of(tensors, ("loss",))
-    spec = new_round(
-        round_number=1, cohort=cohort, adversary=adversary, model=bytes(32), layout=layout, bits=16, clip=1.0
-    )
-    keys = {client: SigningKey() for client in cohort}
-    public = {client: key.public for client, key in keys.items()}
-    scheme, cost = PairwiseMasks(), RoundCost()
-    sessions = {
-        client: scheme.client(
-            ClientIdentity(client, layout, Policy(adversary=adversary), credentials=Credentials(keys[client], public))
-        )
-        for client in cohort
-    }
-    update = Update(tensors, bytes(32), 1, {"loss": 0.0})
-    transport = InProcess(sessions, lambda _: update, cost, lost={}, stages=scheme.stages)
-    run_round(scheme.server(spec, layout, public), transport, cost)
-    sent = list(cost.bytes_up.values())
+    cohort = RealCohort.of(COHORT, parameters, Adversary(), {})
+    cohort.run()
+    sent = list(cohort.cost.bytes_up.values())
     return Figure(
         "upload_bytes_per_parameter", max(sent) / parameters, "B", "lower", 3.0,
         f"16-bit updates, {COHORT} clients, {parameters:,} parameters, all messages of the client that sends most; "

@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from bench import streaming
-from bench.cohorts import Cost, SimulatedCohort
+from bench.cohorts import Cost, RealCohort, SimulatedCohort
 from bench.figures import Figure, Report
-from securefed.aggregation import Adversary, ClientIdentity, Credentials, Policy, SigningKey, Update, new_round
-from securefed.encoding.layout import Layout
-from securefed.federated.rounds import InProcess, RoundCost, run_round
-from securefed.secagg import PairwiseMasks
+from securefed.aggregation import Adversary
 
 ADVERSARY = Adversary("malicious", corrupt=0.05, dropouts=0.05)
 SMALL, LARGE = 1000, 10_000
@@ -37,32 +32,10 @@ def run(*, quick: bool, quiet: bool) -> Report:
 def _malicious_round(parameters: int, clients: int = 100) -> list[Figure]:
     """A whole round of real clients in one process, one tenth of them lost over its stages."""
     adversary = Adversary("malicious", corrupt=0.1, dropouts=0.1)
-    tensors = {"update": np.zeros(parameters, np.float32)}
-    layout = Layout.of(tensors, ("loss",))
-    cohort = tuple(range(1, clients + 1))
-    spec = new_round(
-        round_number=1, cohort=cohort, adversary=adversary, model=bytes(32), layout=layout, bits=16, clip=1.0
-    )
-    keys = {client: SigningKey() for client in cohort}
-    public = {client: key.public for client, key in keys.items()}
-    scheme, cost = PairwiseMasks(), RoundCost()
-    sessions = {
-        client: scheme.client(
-            ClientIdentity(client, layout, Policy(adversary=adversary), credentials=Credentials(keys[client], public))
-        )
-        for client in cohort
-    }
     stages = ("share", "input", "input", "input", "input", "consent", "consent", "release", "release", "release")
     lost = dict(zip(range(5, clients, 10), stages, strict=True))
-    transport = InProcess(
-        sessions,
-        lambda _: Update(tensors, bytes(32), 1, {"loss": 0.0}),
-        cost,
-        lost=lost,
-        stages=scheme.stages,
-    )
-    server = scheme.server(spec, layout, public)
-    aggregate = run_round(server, transport, cost)
+    cohort = RealCohort.of(clients, parameters, adversary, lost)
+    aggregate, cost = cohort.run(), cohort.cost
     assert all(not mean.any() for mean in aggregate.tensors.values())
     what = f"all {clients} clients and the server in one process, {parameters:,} parameters, {len(lost)} clients lost"
     return [Figure("malicious_round_seconds", cost.seconds, "s", "lower", None, what)] + [

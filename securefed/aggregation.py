@@ -97,7 +97,7 @@ class ServerSession(Protocol):
 
     @property
     def stage(self) -> str:
-        """Name of the exchange that goes on; of the last one when the round is over."""
+        """Name of the exchange that goes on; without meaning when the round is over."""
         ...
 
     def requests(self) -> Mapping[ClientId, bytes]:

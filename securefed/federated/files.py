@@ -45,28 +45,28 @@ def append_line(path: Path, line: str) -> None:
         _sync_folder(path.parent)
 
 
-def read_entries(path: Path, start: str, what_to_do: str) -> list[dict[str, Any]]:
+def read_entries(path: Path, keys: tuple[str, ...], what_to_do: str) -> list[dict[str, Any]]:
     """The JSON objects of a file that `append_line` wrote, one a line; a torn line of a crash is none of them.
 
     Args:
-        start: how each line begins: a line that begins so and has no end was torn.
+        keys: that every object has, in the order in which they are written.
         what_to_do: for the error's text.
 
     Raises:
-        PersistenceError: P1, where a line is damaged otherwise.
+        PersistenceError: P1, where a line is damaged otherwise, or lacks a key.
     """
-    entries = []
+    entries, start = [], f'{{"{keys[0]}": '.encode()
     for number, raw in enumerate(path.read_bytes().split(b"\n") if path.exists() else [], start=1):
         try:
             if raw:
                 entry = json.loads(raw)
-                if not isinstance(entry, dict):
+                if not isinstance(entry, dict) or not entry.keys() >= set(keys):
                     raise TypeError
                 entries.append(entry)
         except (ValueError, TypeError, RecursionError):
             # A crash in mid-write leaves a torn line: nothing had left under it. It stays the last one until the next
             # append ends it, so a damaged line with a successor may be one of those too.
-            if not start.encode().startswith(raw[: len(start)]) or raw.endswith(b"}"):
+            if not start.startswith(raw[: len(start)]) or raw.endswith(b"}"):
                 raise PersistenceError("P1", f"{path}: line {number} is damaged; {what_to_do}") from None
     return entries
 

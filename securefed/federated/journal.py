@@ -27,9 +27,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._sessions = {
-            str(entry.get("session")) for entry in read_entries(path, '{"round": ', "start a new run")
-        }  # fmt: skip
+        entries = read_entries(path, ("round", "session"), "start a new run")
+        self._sessions = {str(entry["session"]) for entry in entries}
 
     def begin(self, round_number: int, session: bytes) -> None:
         """Write a session down; it is on disk when this returns.

@@ -14,8 +14,6 @@ from securefed.participation import MemoryRecord
 
 __all__ = ["FileRecord"]
 
-_START = '{"step": '
-
 
 class FileRecord:
     """An append-only file of steps: one JSON object a line, `step`, `round` and `session` (hex).
@@ -63,9 +61,9 @@ class FileRecord:
     def _read(self) -> MemoryRecord:
         damaged = "without its record a client must not go on"
         record = MemoryRecord()
-        for entry in read_entries(self._path, _START, damaged):
+        for entry in read_entries(self._path, ("step", "round", "session"), damaged):
             try:
                 record.claim(str(entry["step"]), int(entry["round"]), bytes.fromhex(entry["session"]))
-            except (KeyError, TypeError, ValueError, OverflowError, LocalProtocolError):
+            except (TypeError, ValueError, OverflowError, LocalProtocolError):
                 raise PersistenceError("P1", f"{self._path} says something twice or not at all; {damaged}") from None
         return record

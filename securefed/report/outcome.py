@@ -162,9 +162,7 @@ def protection(summary: Summary) -> Protection:
     )
     corrupt = "the stated number" if start.corrupt is None else str(start.corrupt)
     return Protection(
-        against=(
-            f"A {start.adversary} server ({does}), also together with {corrupt} of the {len(start.clients)} clients."
-        ),
+        against=(f"A {start.adversary} server ({does}), also together with {corrupt} of a round's clients."),
         hidden=(
             "Each client's update, its number of examples and its training loss, in every round, whoever is lost.",
         ),
