@@ -229,6 +229,15 @@ class Attendance:
         """Listen to these no more."""
         self._refused.update(clients)
 
+    def ask(self, clients: Iterable[ClientId], answered: Iterable[ClientId] = ()) -> None:
+        """Begin a stage in which these alone are asked, of whom some have answered already."""
+        self._asked, self._answered = frozenset(clients), set(answered)
+
+    @property
+    def answered(self) -> tuple[ClientId, ...]:
+        """Who has answered in this stage, ascending."""
+        return tuple(sorted(self._answered))
+
     def next_stage(self, stage: str, threshold: int) -> tuple[ClientId, ...]:
         """End the stage; gives who answered, ascending, who alone are asked in the next.
 

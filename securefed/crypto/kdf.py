@@ -27,6 +27,12 @@ class Label(StrEnum):
     PICKS = "picks"
     CONSENT_SAMPLE = "consent-sample"
     CONSENT_DRAW = "consent-draw"
+    EXCHANGE_KEY = "exchange-key"
+    ROUND_KEY = "round-key"
+    SEALED_ROUND_KEY = "sealed-round-key"
+    SECRET_POLYNOMIAL = "secret-polynomial"  # noqa: S105 - a label, not a secret
+    TAG_COEFFICIENTS = "tag-coefficients"
+    TAG_PADS = "tag-pads"
 
 
 def derive(secret: bytes, label: Label, context: bytes) -> bytes:

@@ -27,18 +27,22 @@ _GROUP_WORDS: Final = 2**16
 class Lanes:
     """How the lanes lie in a word for a cohort of `clients` and a greatest lane value of `greatest`.
 
+    Attributes:
+        word_bits: of a word: 64 in the ring of `masks`, fewer in the plaintexts of a homomorphic scheme.
+
     Raises:
         ConfigError: V8, where even one lane a word is too narrow for the sum.
     """
 
     clients: int
     greatest: int
+    word_bits: int = _WORD_BITS
 
     def __post_init__(self) -> None:
-        if self.width > _WORD_BITS:
+        if self.width > self.word_bits:
             raise ConfigError(
                 "aggregation.bits",
-                f"[V8] the sum of {self.clients} clients needs {self.width} bits a value, a word has {_WORD_BITS}: "
+                f"[V8] the sum of {self.clients} clients needs {self.width} bits a value, a word has {self.word_bits}: "
                 "use fewer bits or a smaller cohort",
             )
 
@@ -50,7 +54,7 @@ class Lanes:
     @property
     def per_word(self) -> int:
         """Lanes in a word (k)."""
-        return _WORD_BITS // self.width
+        return self.word_bits // self.width
 
     @property
     def ring_bits(self) -> int:

@@ -49,6 +49,11 @@ class VectorEncoding:
         return self.numbers.words(self.layout.size, len(self.layout.scalars))
 
     @property
+    def lanes_used(self) -> int:
+        """Lanes of a vector, those that fill its last word up left out."""
+        return self.layout.size + len(self.layout.scalars) * self.numbers.digits
+
+    @property
     def piece_words(self) -> int:
         """Ring words made at a time: a power of two of at least 2^13, so a multiple of every packing period."""
         words = PIECE_WORDS
@@ -70,19 +75,33 @@ class VectorEncoding:
         Raises:
             LocalProtocolError: V1 … V6; scalars and names are checked before the first piece, values as they come.
         """
+        for values in self.lane_values(tensors, weight, metrics, randomness):
+            yield self.numbers.lanes.pack(values)
+
+    def lane_values(
+        self,
+        tensors: Mapping[str, Tensor],
+        weight: int,
+        metrics: Mapping[str, float],
+        randomness: Randomness,
+    ) -> Iterator[Words]:
+        """What `encode` packs: the lane values behind the ring words, in as many pieces.
+
+        Raises:
+            LocalProtocolError: as `encode`.
+        """
         scalars = self._scalar_lanes(weight, metrics)
-        lanes = self.numbers.lanes
-        length = self.piece_words * lanes.per_word
+        length = self.piece_words * self.numbers.lanes.per_word
         rest = np.empty(0, "<u8")
         for piece in self.layout.pieces(tensors, length):
             values = self.numbers.quantize(piece, weight, randomness(len(piece)))
             if len(values) < length:
                 rest = values
             else:
-                yield lanes.pack(values)
+                yield values
         rest = np.concatenate([rest, scalars])
         for start in range(0, len(rest), length):
-            yield lanes.pack(rest[start : start + length])
+            yield rest[start : start + length]
 
     def scalars(self, weight: int, metrics: Mapping[str, float]) -> list[int]:
         """The weight, and each metric times it, as the integers that travel.

@@ -33,6 +33,13 @@ class MessageType(IntEnum):
     RELEASE = 8
     CONSENT = 9
     AGREEMENT = 10
+    EXCHANGE_KEY = 11
+    EXCHANGE_KEYS = 12
+    SEALED_KEYS = 13
+    SEALED_KEY = 14
+    CIPHERTEXTS = 15
+    CIPHERTEXT_SUM = 16
+    OPENED = 17
 
 
 class Suite(IntEnum):
@@ -40,6 +47,8 @@ class Suite(IntEnum):
 
     PLAIN_INTEGERS = 0x00
     PAIRWISE_MASKS = 0x01
+    BFV = 0x10
+    BFV_2048 = 0x11
     PLAIN_FLOATS = 0xFF
 
 

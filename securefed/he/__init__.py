@@ -1,0 +1,8 @@
+"""Homomorphic aggregation: clients encrypt, the server adds what it cannot read, one client opens the sum.
+
+`protocols/he_aggregation/README.md` specifies it. The one room that imports TenSEAL (extra `he`).
+"""
+
+from securefed.he.scheme import HomomorphicScheme, bfv, bfv_2048
+
+__all__ = ["HomomorphicScheme", "bfv", "bfv_2048"]

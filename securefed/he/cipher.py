@@ -1,0 +1,74 @@
+"""What a homomorphic scheme must be able to do with one update, whatever it encrypts with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from securefed.crypto.keystream import Words
+from securefed.he.packing import Packing
+
+__all__ = ["Adder", "Cipher"]
+
+
+class Adder(Protocol):
+    """The running sum of payloads. It holds ciphertexts alone and has no key: what it adds it cannot read."""
+
+    def add(self, payload: bytes | memoryview) -> None:
+        """Add one client's payload, or nothing of it.
+
+        Raises:
+            RemoteProtocolError: H3, a coefficient that is none.
+        """
+        ...
+
+    def total(self) -> bytes:
+        """The payload of the sum, as the key holder takes it."""
+        ...
+
+    def take_up(self, total: bytes | memoryview) -> None:
+        """Go on from a sum that `total` gave.
+
+        Raises:
+            RemoteProtocolError: H3.
+        """
+        ...
+
+
+class Cipher(Protocol):
+    """Encryption of one round's updates under a secret polynomial.
+
+    A secret is uint64 modulo q, shape [N]; it need not be one that all clients share: what is added opens under the
+    sum of the secrets wherever the ciphertexts were made for that.
+    """
+
+    @property
+    def packing(self) -> Packing:
+        """Its parameters."""
+        ...
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of an encrypted update."""
+        ...
+
+    @property
+    def sum_bytes(self) -> int:
+        """Of a sum of them."""
+        ...
+
+    def encrypt(self, secret: Words, values: Iterator[Words]) -> bytes:
+        """The payload of all lane values, which come in pieces; their lanes are `packing.count`."""
+        ...
+
+    def adder(self) -> Adder:
+        """A sum without summands."""
+        ...
+
+    def decrypt(self, secret: Words, total: bytes | memoryview) -> Iterator[Words]:
+        """The lanes' sums, uint64, in pieces, `packing.count` in all.
+
+        Raises:
+            RemoteProtocolError: H3.
+        """
+        ...
