@@ -7,7 +7,7 @@ from protocols.wire.specification import Specification
 
 
 class Type(IntEnum):
-    """The types of the messages."""
+    """The types of the messages; the bodies from 11 on are those of `he_aggregation`."""
 
     OFFER = 1
     ADVERTISEMENT = 2
@@ -19,6 +19,13 @@ class Type(IntEnum):
     RELEASE = 8
     CONSENT = 9
     AGREEMENT = 10
+    EXCHANGE_KEY = 11
+    EXCHANGE_KEYS = 12
+    SEALED_KEYS = 13
+    SEALED_KEY = 14
+    CIPHERTEXTS = 15
+    CIPHERTEXT_SUM = 16
+    OPENED = 17
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def test_the_sample_is_good(sample: Sample) -> None:
         case("W3", "version 1", 4, b"\x01"),
         case("W3", "version 3", 4, b"\x03"),
         case("W4", "type 0", 5, b"\x00"),
-        case("W4", "type 11", 5, b"\x0b"),
+        case("W4", "type 18", 5, b"\x12"),
         case("W4", "type 255", 5, b"\xff"),
         case("W5", "suite of plain integers", 6, b"\x00\x00"),
         case("W5", "suite of plain floats", 6, b"\x00\xff"),
