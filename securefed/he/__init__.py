@@ -3,6 +3,6 @@
 `protocols/he_aggregation/README.md` specifies it. The one room that imports TenSEAL (extra `he`).
 """
 
-from securefed.he.scheme import HomomorphicScheme, bfv, bfv_2048
+from securefed.he.scheme import HomomorphicScheme, bfv, bfv_2048, ckks, ckks_compact
 
-__all__ = ["HomomorphicScheme", "bfv", "bfv_2048"]
+__all__ = ["HomomorphicScheme", "bfv", "bfv_2048", "ckks", "ckks_compact"]

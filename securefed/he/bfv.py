@@ -12,7 +12,8 @@ import numpy as np
 from securefed.crypto.keystream import Words
 from securefed.encoding.lanes import pack_bits, packed_length, unpack_bits
 from securefed.errors import RemoteProtocolError
-from securefed.he.packing import Packing
+from securefed.he.adder import CiphertextAdder
+from securefed.he.packing import CoefficientPacking
 from securefed.he.seal import SEED_BYTES, BfvContext, Ciphertext
 
 __all__ = ["Bfv"]
@@ -25,9 +26,9 @@ class Bfv:
     polynomials. A sum holds both polynomials: the first one's used coefficients, then the second ones, whole.
     """
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: CoefficientPacking) -> None:
         self.packing = packing
-        self._context = BfvContext(packing.ring, packing.plain_bits)
+        self.context = BfvContext(packing.ring, packing.plain_bits)
 
     @property
     def payload_bytes(self) -> int:
@@ -42,7 +43,7 @@ class Bfv:
 
     def encrypt(self, secret: Words, values: Iterator[Words]) -> bytes:
         """See `cipher.Cipher`. The same values twice give different bytes: error and seed are fresh."""
-        packing, context = self.packing, self._context
+        packing, context = self.packing, self.context
         encryptor = context.encryptor(secret)
         firsts = np.empty(packing.ciphertexts * packing.ring.degree, "<u8")
         seeds = []
@@ -52,19 +53,20 @@ class Bfv:
             seeds.append(seed)
         return b"".join((*seeds, pack_bits(firsts[: packing.coefficients], packing.sent_bits).tobytes()))
 
-    def adder(self) -> BfvAdder:
+    def adder(self) -> CiphertextAdder:
         """See `cipher.Cipher`."""
-        return BfvAdder(self)
+        return CiphertextAdder(self)
 
-    def decrypt(self, secret: Words, total: bytes | memoryview) -> Iterator[Words]:
+    def decrypt(self, secret: Words, total: bytes | memoryview, summands: int) -> Iterator[Words]:
         """See `cipher.Cipher`."""
-        decryptor, left = self._context.decryptor(secret), self.packing.count
-        for ciphertext in self._parse_sum(total):
-            lanes = self.packing.lanes.unpack(self._context.decrypt(decryptor, ciphertext))
+        decryptor, left = self.context.decryptor(secret), self.packing.count
+        for ciphertext in self.parse_sum(total):
+            lanes = self.packing.lanes.unpack(self.context.decrypt(decryptor, ciphertext))
             yield lanes[:left]
             left -= len(lanes)
 
-    def _parse_payload(self, payload: bytes | memoryview) -> Iterator[Ciphertext]:
+    def parse_payload(self, payload: bytes | memoryview) -> Iterator[Ciphertext]:
+        """The ciphertexts of an encrypted update; H3 before the first of them."""
         packing = self.packing
         seeds = packing.ciphertexts * SEED_BYTES
         sent = np.frombuffer(payload, "<u8", offset=seeds)
@@ -73,9 +75,10 @@ class Bfv:
             raise RemoteProtocolError("H3", "a coefficient is not below the modulus")
         for at in range(packing.ciphertexts):
             first = self._padded(packing.restore(sent[at * packing.ring.degree : (at + 1) * packing.ring.degree]))
-            yield self._context.seeded(first, bytes(payload[at * SEED_BYTES : (at + 1) * SEED_BYTES]))
+            yield self.context.seeded(first, bytes(payload[at * SEED_BYTES : (at + 1) * SEED_BYTES]))
 
-    def _parse_sum(self, total: bytes | memoryview) -> Iterator[Ciphertext]:
+    def parse_sum(self, total: bytes | memoryview) -> Iterator[Ciphertext]:
+        """The ciphertexts of a sum; H3 before the first of them."""
         packing = self.packing
         degree, bits = packing.ring.degree, packing.ring.bits
         cut = packed_length(packing.coefficients, bits)
@@ -85,7 +88,14 @@ class Bfv:
         if max(int(first.max()), int(second.max())) >= packing.ring.modulus:
             raise RemoteProtocolError("H3", "a coefficient is not below the modulus")
         for at in range(0, len(second), degree):
-            yield self._context.whole(self._padded(first[at : at + degree]), second[at : at + degree])
+            yield self.context.whole(self._padded(first[at : at + degree]), second[at : at + degree])
+
+    def pack_sum(self, polynomials: list[tuple[Words, Words]]) -> bytes:
+        """What `parse_sum` reads."""
+        bits = self.packing.ring.bits
+        first = np.concatenate([first for first, _ in polynomials])[: self.packing.coefficients]
+        second = np.concatenate([second for _, second in polynomials])
+        return pack_bits(first, bits).tobytes() + pack_bits(second, bits).tobytes()
 
     def _padded(self, used: Words) -> Words:
         """Zeros behind the used coefficients of the last polynomial: what opens there is not looked at."""
@@ -94,32 +104,3 @@ class Bfv:
         whole = np.zeros(self.packing.ring.degree, "<u8")
         whole[: len(used)] = used
         return whole
-
-
-class BfvAdder:
-    """See `cipher.Adder`. Memory: one ciphertext of two polynomials for each N coefficients of an update."""
-
-    def __init__(self, cipher: Bfv) -> None:
-        self._cipher = cipher
-        self._sums: list[Ciphertext] = []
-
-    def add(self, payload: bytes | memoryview) -> None:
-        """See `cipher.Adder`."""
-        # What is wrong with a payload is found before its first ciphertext is made: so it is added whole or not at all.
-        for at, ciphertext in enumerate(self._cipher._parse_payload(payload)):
-            if at == len(self._sums):
-                self._sums.append(ciphertext)
-            else:
-                self._cipher._context.add(self._sums[at], ciphertext)
-
-    def total(self) -> bytes:
-        """See `cipher.Adder`."""
-        packing = self._cipher.packing
-        both = [self._cipher._context.words(ciphertext) for ciphertext in self._sums]
-        first = np.concatenate([first for first, _ in both])[: packing.coefficients]
-        second = np.concatenate([second for _, second in both])
-        return pack_bits(first, packing.ring.bits).tobytes() + pack_bits(second, packing.ring.bits).tobytes()
-
-    def take_up(self, total: bytes | memoryview) -> None:
-        """See `cipher.Adder`."""
-        self._sums = list(self._cipher._parse_sum(total))

@@ -6,9 +6,27 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from securefed.crypto.keystream import Words
-from securefed.he.packing import Packing
+from securefed.he.rings import Ring
 
-__all__ = ["Adder", "Cipher"]
+__all__ = ["Adder", "Cipher", "Packing"]
+
+
+class Packing(Protocol):
+    """How lanes lie in plaintexts; all follows from the round's numbers."""
+
+    @property
+    def ring(self) -> Ring:
+        """Of the ciphertexts."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Lanes of one vector."""
+        ...
+
+    def binding(self) -> bytes:
+        """20 bytes that keys are bound to."""
+        ...
 
 
 class Adder(Protocol):
@@ -65,10 +83,10 @@ class Cipher(Protocol):
         """A sum without summands."""
         ...
 
-    def decrypt(self, secret: Words, total: bytes | memoryview) -> Iterator[Words]:
-        """The lanes' sums, uint64, in pieces, `packing.count` in all.
+    def decrypt(self, secret: Words, total: bytes | memoryview, summands: int) -> Iterator[Words]:
+        """The lanes' sums over so many summands, uint64, in pieces, `packing.count` in all.
 
         Raises:
-            RemoteProtocolError: H3.
+            RemoteProtocolError: H3, H9.
         """
         ...

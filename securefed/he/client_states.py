@@ -93,10 +93,20 @@ class Advertised:
     recipients: tuple[int, ...] = ()
 
     def answer(self, request: bytes, update: Callable[[], Update]) -> tuple[bytes, Advertised | Holding | Closed]:
-        """EXCHANGE_KEYS → SEALED_KEYS, once and for the holder alone; SEALED_KEY → CIPHERTEXTS."""
-        if not self.recipients and Header.parse(request).type is MessageType.EXCHANGE_KEYS:
+        """EXCHANGE_KEYS → SEALED_KEYS, once and for the holder alone; SEALED_KEY → CIPHERTEXTS. A holder that was not
+        asked for its input opens the sum of the others."""
+        kind = Header.parse(request).type
+        if kind is MessageType.EXCHANGE_KEYS and not self.recipients:
             return self._seal(request)
+        if kind is MessageType.CIPHERTEXT_SUM and self.recipients:
+            return self._holding().answer(request, update)
         return self._encrypt(request, update)
+
+    def _holding(self) -> Holding:
+        return Holding(
+            self.parameters, self.identity, self.round_secret, self.spec, self.encoding, self.context,
+            offer=self.requests[0], recipients=frozenset(self.recipients),
+        )  # fmt: skip
 
     def _seal(self, request: bytes) -> tuple[bytes, Advertised]:
         me, spec = self.identity.id, self.spec
@@ -133,7 +143,7 @@ class Advertised:
         me, spec, identity = self.identity.id, self.spec, self.identity
         expected = self.parameters.expected_from(spec, SERVER)
         key = self._round_key(SealedKey.decode(request, expected, signed=spec.adversary.malicious))
-        cipher = self.parameters.make_cipher(self.context.packing)
+        cipher = self.parameters.cipher(self.encoding)
         contribution = update()
         identity.check_model(spec, contribution.model)
         lanes = self.encoding.lane_values(
@@ -143,12 +153,7 @@ class Advertised:
         tagged = key.tags.append_tags(lanes, me, numbers.bits - 1, numbers.digits)
         payload = cipher.encrypt(key.secret, tagged)
         identity.record.claim(INPUT, spec.round, spec.session)
-        after: Holding | Closed = Closed("R4", "the round is over for this client")
-        if self.recipients:
-            after = Holding(
-                self.parameters, identity, self.round_secret, spec, self.encoding, self.context,
-                offer=self.requests[0], recipients=frozenset(self.recipients),
-            )  # fmt: skip
+        after = self._holding() if self.recipients else Closed("R4", "the round is over for this client")
         return Ciphertexts(key.id, payload).encode(self.parameters.expected_from(spec, me)), after
 
     def _round_key(self, message: SealedKey) -> RoundKey:
@@ -211,7 +216,7 @@ class Holding:
 
     def answer(self, request: bytes, _: Callable[[], Update]) -> tuple[bytes, Closed]:
         """CIPHERTEXT_SUM → OPENED: once, and only the sum over at least L clients that were given the key."""
-        spec, cipher = self.spec, self.parameters.make_cipher(self.context.packing)
+        spec, cipher = self.spec, self.parameters.cipher(self.encoding)
         expected = self.parameters.expected_from(spec, SERVER)
         message = CiphertextSum.decode(request, expected, cipher.sum_bytes, spec.cohort, self.recipients)
         if len(message.survivors) < spec.threshold:

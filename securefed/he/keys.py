@@ -12,7 +12,7 @@ from securefed.crypto.keystream import Reader, Words
 from securefed.crypto.signing import verifies
 from securefed.crypto.x25519 import PrivateKey, check_public_keys
 from securefed.errors import RemoteProtocolError
-from securefed.he.packing import Packing
+from securefed.he.cipher import Packing
 from securefed.he.rings import Ring
 from securefed.he.tags import TagKey
 from securefed.wire.header import Suite
@@ -32,9 +32,7 @@ class RoundContext:
 
     def pack(self) -> bytes:
         """52 bytes."""
-        ring = self.packing.ring
-        numbers = bytes([self.suite, self.packing.plain_bits, self.packing.dropped, 0])
-        return self.session + numbers + ring.degree.to_bytes(8, "big") + ring.modulus.to_bytes(8, "big")
+        return self.session + bytes([self.suite]) + self.packing.binding()
 
     def sealing_key(self, mine: PrivateKey, theirs: bytes, holder: int, recipient: int, recipients: int) -> bytes:
         """Seals the round key from its holder to one of so many recipients; either of them derives it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 
@@ -18,15 +18,15 @@ __all__ = ["open_sum"]
 
 
 def open_sum(
-    cipher: Cipher, key: RoundKey, encoding: VectorEncoding, payload: bytes | memoryview, survivors: Iterable[int]
+    cipher: Cipher, key: RoundKey, encoding: VectorEncoding, payload: bytes | memoryview, survivors: Collection[int]
 ) -> Words:
     """The ring words of the sum of the survivors' updates, uint64, shape [encoding.words].
 
     Raises:
-        RemoteProtocolError: H3 for what is no ciphertext, H5 where this is not the sum over exactly the survivors, each
+        RemoteProtocolError: H3 for what is no ciphertext, H9 for what opens to no integers, H5 where this is not the sum over exactly the survivors, each
             once: nothing of what was opened is in the error.
     """
-    lanes = np.concatenate(list(cipher.decrypt(key.secret, payload)))
+    lanes = np.concatenate(list(cipher.decrypt(key.secret, payload, len(survivors))))
     values, behind = lanes[: encoding.lanes_used], lanes[encoding.lanes_used :]
     total = TaggedSum(key.tags)
     # In pieces: products of all values at once would take three times the memory of the sum.

@@ -13,11 +13,11 @@ from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
 from securefed.he.rings import ERROR_BOUND, Ring
 
-__all__ = ["Packing"]
+__all__ = ["CoefficientPacking"]
 
 
 @dataclass(frozen=True)
-class Packing:
+class CoefficientPacking:
     """The plaintext polynomials of one round; all follows from the ring, the numbers and how many lanes there are.
 
     A coefficient holds as many lanes as fit; sums of the whole cohort stay below the plaintext modulus t = 2^p. With
@@ -73,6 +73,11 @@ class Packing:
     def sent_bits(self) -> int:
         """Bits of each coefficient that are sent."""
         return self.ring.bits - self.dropped
+
+    def binding(self) -> bytes:
+        """20 bytes for the context of keys: p, r, degree, modulus."""
+        numbers = bytes([self.plain_bits, self.dropped, 0])
+        return numbers + self.ring.degree.to_bytes(8, "big") + self.ring.modulus.to_bytes(8, "big")
 
     @property
     def coefficients(self) -> int:

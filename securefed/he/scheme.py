@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securefed.encoding.layout import Layout
+from securefed.encoding.quantize import Numbers
 from securefed.he.bfv import Bfv
+from securefed.he.ckks import Ckks
 from securefed.he.client import HomomorphicClient
-from securefed.he.rings import CONSERVATIVE, STANDARD_LIMIT
+from securefed.he.packing import CoefficientPacking
+from securefed.he.rings import CONSERVATIVE, STANDARD_LIMIT, Ring
 from securefed.he.server import HomomorphicServer
+from securefed.he.slots import SlotPacking, compact_slots, nvflare_slots
 from securefed.he.stages import Parameters, Stage
 from securefed.participation import ClientId, ClientIdentity
 from securefed.wire.header import Suite
 from securefed.wire.specification import RoundSpec
 
-__all__ = ["HomomorphicScheme", "bfv", "bfv_2048"]
+__all__ = ["HomomorphicScheme", "bfv", "bfv_2048", "ckks", "ckks_compact"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,31 @@ class HomomorphicScheme:
 
 
 def bfv() -> HomomorphicScheme:
-    """Exact sums at degree 4096 with 60 bits, where the standard allows 109."""
-    return HomomorphicScheme(Parameters("bfv", Suite.BFV, CONSERVATIVE, Bfv))
+    """Exact ciphertexts at degree 4096 with 60 bits of modulus, where the standard allows 109."""
+    return _exact("bfv", Suite.BFV, CONSERVATIVE)
 
 
 def bfv_2048() -> HomomorphicScheme:
-    """Exact sums at degree 2048 with 54 bits, the standard's limit."""
-    return HomomorphicScheme(Parameters("bfv-2048", Suite.BFV_2048, STANDARD_LIMIT, Bfv))
+    """Exact ciphertexts at degree 2048 with 54 bits of modulus, the standard's limit."""
+    return _exact("bfv-2048", Suite.BFV_2048, STANDARD_LIMIT)
+
+
+def ckks() -> HomomorphicScheme:
+    """Approximate ciphertexts with the parameters that NVFlare's users know; the sum is rounded to the exact integers."""
+    return _approximate("ckks", Suite.CKKS, nvflare_slots)
+
+
+def ckks_compact() -> HomomorphicScheme:
+    """Approximate ciphertexts at degree 1024 or 2048, as the round's precision needs; likewise rounded."""
+    return _approximate("ckks-compact", Suite.CKKS_COMPACT, compact_slots)
+
+
+def _exact(name: str, suite: Suite, ring: Ring) -> HomomorphicScheme:
+    def packing(numbers: Numbers, count: int) -> CoefficientPacking:
+        return CoefficientPacking(ring, numbers, count)
+
+    return HomomorphicScheme(Parameters(name, suite, packing, lambda numbers, count: Bfv(packing(numbers, count))))
+
+
+def _approximate(name: str, suite: Suite, packing: Callable[[Numbers, int], SlotPacking]) -> HomomorphicScheme:
+    return HomomorphicScheme(Parameters(name, suite, packing, lambda numbers, count: Ckks(packing(numbers, count))))

@@ -72,7 +72,7 @@ class HomomorphicServer:
         self._spec = spec
         self._identities = identities if identities is not None and spec.adversary.malicious else {}
         self._encoding = VectorEncoding(layout, spec.numbers)
-        self._cipher = parameters.make_cipher(parameters.packing(self._encoding))
+        self._cipher = parameters.cipher(self._encoding)
         self._stage = Stage.ADVERTISE
         self._present = Attendance(spec.cohort)
         self._entries: dict[ClientId, ExchangeKey] = {}
@@ -182,18 +182,14 @@ class HomomorphicServer:
                     )
 
     def _ask_a_holder(self) -> None:
-        left = [client for client in self._entries if client not in self._holders]
-        if len(left) + len(self._holders) < len(self._entries) or not left:
-            self._present.close(aborted=True)
-            raise RoundAborted(Stage.KEYS, f"none of {len(self._entries)} clients made a key for the round")
         # One that made no key has left the round: the others' inputs do not need it.
         for lost in self._holders:
             self._entries.pop(lost, None)
         if len(self._entries) < self._spec.threshold:
             self._present.close(aborted=True)
             raise RoundAborted(Stage.KEYS, f"{len(self._entries)} clients are left, {self._spec.threshold} are needed")
-        self._holders.append(left[0])
-        self._present.ask(left[:1])
+        self._holders.append(next(iter(self._entries)))
+        self._present.ask(self._holders[-1:])
         self._stage = Stage.KEYS
 
     def snapshot(self) -> bytes:

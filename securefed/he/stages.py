@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from securefed.encoding.quantize import Numbers
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import ConfigError
-from securefed.he.cipher import Cipher
+from securefed.he.cipher import Cipher, Packing
 from securefed.he.keys import RoundContext
-from securefed.he.packing import Packing
-from securefed.he.rings import Ring
 from securefed.he.tags import TAGS
 from securefed.wire.frame import Expected
 from securefed.wire.header import Suite
@@ -34,12 +33,18 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is fixed by the scheme's name: suite, ring, encryption."""
+    """What is fixed by the scheme's name: suite, packing, encryption.
+
+    Attributes:
+        name: as in configurations and policies.
+        suite: on the wire.
+        make_packing, make_cipher: of a round, from its numbers and the lanes of a vector.
+    """
 
     name: str
     suite: Suite
-    ring: Ring
-    make_cipher: Callable[[Packing], Cipher]
+    make_packing: Callable[[Numbers, int], Packing]
+    make_cipher: Callable[[Numbers, int], Cipher]
 
     def check(self, spec: RoundSpec) -> None:
         """Refuse a round that claims what no scheme with a shared key gives.
@@ -60,8 +65,15 @@ class Parameters:
         Raises:
             ConfigError: V8.
         """
-        numbers = encoding.numbers
-        return Packing(self.ring, numbers, encoding.lanes_used + TAGS * numbers.digits)
+        return self.make_packing(encoding.numbers, _lanes(encoding))
+
+    def cipher(self, encoding: VectorEncoding) -> Cipher:
+        """Of the same lanes.
+
+        Raises:
+            ConfigError: V8.
+        """
+        return self.make_cipher(encoding.numbers, _lanes(encoding))
 
     def context(self, spec: RoundSpec, encoding: VectorEncoding) -> RoundContext:
         """What the keys of a round are bound to.
@@ -74,3 +86,7 @@ class Parameters:
     def expected_from(self, spec: RoundSpec, sender: int) -> Expected:
         """What the header of a message of this round says."""
         return Expected(self.suite, spec.session, spec.round, sender)
+
+
+def _lanes(encoding: VectorEncoding) -> int:
+    return encoding.lanes_used + TAGS * encoding.numbers.digits

@@ -49,6 +49,8 @@ class Suite(IntEnum):
     PAIRWISE_MASKS = 0x01
     BFV = 0x10
     BFV_2048 = 0x11
+    CKKS = 0x20
+    CKKS_COMPACT = 0x21
     PLAIN_FLOATS = 0xFF
 
 
