@@ -1,4 +1,4 @@
-"""Sums by approximate ciphertexts (Cheon, Kim, Kim and Song 2017), rounded to the exact integers before anyone sees them.
+"""Sums by approximate ciphertexts (Cheon, Kim, Kim and Song 2017), rounded to the exact integers before they leave.
 
 An approximate decryption holds the ciphertext's errors, and with them the secret key (Li and Micciancio 2021). Here
 values are integers and errors below a quarter, so what leaves the key holder is the sum alone.
@@ -68,11 +68,8 @@ class Ckks:
             nearest = np.rint(parts)
             words = nearest + float(summands * packing.centre)
             used = slice(-(-left // packing.per_part))
-            error = np.abs(parts - nearest)[used]
-            if not (
-                error.max() <= _MOST_ERROR
-                and 0 <= words[used].min() <= words[used].max() < 2.0**packing.lanes.ring_bits
-            ):
+            error, below = np.abs(parts - nearest)[used].max(), 2.0**packing.lanes.ring_bits
+            if not (error <= _MOST_ERROR and words[used].min() >= 0 and words[used].max() < below):
                 raise RemoteProtocolError("H9", "an opened value is not a sum of integers within its bounds")
             lanes = packing.lanes.unpack(words[used].astype("<u8"))
             yield lanes[:left]

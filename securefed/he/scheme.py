@@ -68,7 +68,7 @@ def bfv_2048() -> HomomorphicScheme:
 
 
 def ckks() -> HomomorphicScheme:
-    """Approximate ciphertexts with the parameters that NVFlare's users know; the sum is rounded to the exact integers."""
+    """Approximate ciphertexts with the parameters that NVFlare's users know; the sum is rounded to exact integers."""
     return _approximate("ckks", Suite.CKKS, nvflare_slots)
 
 

@@ -138,6 +138,6 @@ def compact_slots(numbers: Numbers, count: int) -> SlotPacking:
 def _too_wide(numbers: Numbers) -> ConfigError:
     return ConfigError(
         "aggregation.bits",
-        f"[V8] sums of {numbers.clients} clients with {numbers.bits} bits a value cannot be told apart above the errors "
-        "of approximate ciphertexts: use fewer bits, a smaller cohort, or the scheme 'bfv'",
+        f"[V8] sums of {numbers.clients} clients with {numbers.bits} bits a value cannot be told apart above the "
+        "errors of approximate ciphertexts: use fewer bits, a smaller cohort, or the scheme 'bfv'",
     )
