@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from securefed.crypto.keystream import Words
-from securefed.he.seal import Ciphertext, SealContext
+from securefed.he.seal import Ciphertext, CkksContext
 
 __all__ = ["CiphertextAdder"]
 
@@ -15,7 +15,7 @@ class _Format(Protocol):
     """How ciphertexts are written; it has no key."""
 
     @property
-    def context(self) -> SealContext: ...
+    def context(self) -> CkksContext: ...
 
     def parse_payload(self, payload: bytes | memoryview) -> Iterator[Ciphertext]: ...
 

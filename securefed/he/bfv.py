@@ -1,106 +1,154 @@
-"""Exact sums: BFV (Brakerski 2012; Fan and Vercauteren 2012) with lanes in coefficients and seeded ciphertexts.
+"""Exact sums: BFV (Brakerski 2012; Fan and Vercauteren 2012) with powers of two as moduli and lanes in coefficients.
 
-Only sums are taken, so plaintexts need no slots: a coefficient modulo a power of two holds as many lanes as fit.
+Only sums are taken. So plaintexts need no slots, and moduli no primes: q / t is a whole number, and a coefficient
+modulo q lies in the high bits of a 64-bit word, whose own arithmetic is that of the ring.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from securefed.crypto.keystream import Words
+from securefed.crypto.kdf import KEY_BYTES
+from securefed.crypto.keystream import Reader, Words
 from securefed.encoding.lanes import pack_bits, packed_length, unpack_bits
-from securefed.errors import RemoteProtocolError
-from securefed.he.adder import CiphertextAdder
-from securefed.he.packing import CoefficientPacking
-from securefed.he.seal import SEED_BYTES, BfvContext, Ciphertext
+from securefed.he.packing import ERROR_BITS, CoefficientPacking
+from securefed.he.products import SmallFactor
 
-__all__ = ["Bfv"]
+__all__ = ["SEED_BYTES", "Bfv", "BfvAdder"]
+
+SEED_BYTES = 32
+"""Of the public stream that all second polynomials of an update are expanded from."""
+_WORD = 64
 
 
 class Bfv:
     """See `cipher.Cipher`.
 
-    A payload holds the seeds of all ciphertexts, then the kept bits of all used coefficients of their first
-    polynomials. A sum holds both polynomials: the first one's used coefficients, then the second ones, whole.
+    A payload holds a seed, then of all used coefficients of the first polynomials the bits that are sent. A sum holds
+    the sums of these, cut to as many bits, then all coefficients of the summed second polynomials.
     """
 
     def __init__(self, packing: CoefficientPacking) -> None:
         self.packing = packing
-        self.context = BfvContext(packing.ring, packing.plain_bits)
+        self.shape = (packing.polynomials, packing.ring.degree)
+        self.unit = np.uint64(_WORD - packing.ring.bits)
+        """Where the lowest bit of a coefficient modulo q lies in a word."""
+        self.sent = np.uint64(_WORD - packing.sent_bits)
+        """Where the lowest bit that is sent lies."""
 
     @property
     def payload_bytes(self) -> int:
         """Of an encrypted update."""
-        return self.packing.ciphertexts * SEED_BYTES + self.packing.sent_bytes
+        return SEED_BYTES + self.packing.sent_bytes
 
     @property
     def sum_bytes(self) -> int:
         """Of a sum of them."""
-        bits, second = self.packing.ring.bits, self.packing.ciphertexts * self.packing.ring.degree
-        return 8 * (packed_length(self.packing.coefficients, bits) + packed_length(second, bits))
+        return self.packing.sent_bytes + 8 * packed_length(self.shape[0] * self.shape[1], self.packing.ring.bits)
 
-    def encrypt(self, secret: Words, values: Iterator[Words]) -> bytes:
-        """See `cipher.Cipher`. The same values twice give different bytes: error and seed are fresh."""
-        packing, context = self.packing, self.context
-        encryptor = context.encryptor(secret)
-        firsts = np.empty(packing.ciphertexts * packing.ring.degree, "<u8")
-        seeds = []
-        for at, plaintext in enumerate(packing.polynomials(values)):
-            first, seed = context.encrypt(encryptor, plaintext)
-            firsts[at * packing.ring.degree : (at + 1) * packing.ring.degree] = packing.drop(first)
-            seeds.append(seed)
-        return b"".join((*seeds, pack_bits(firsts[: packing.coefficients], packing.sent_bits).tobytes()))
+    def encrypt(
+        self, secret: npt.NDArray[np.int8], values: Iterator[Words], *, seed: bytes = b"", error_key: bytes = b""
+    ) -> bytes:
+        """See `cipher.Cipher`: c0 = e + (q/t) u − c1 s for each plaintext u.
 
-    def adder(self) -> CiphertextAdder:
+        Args:
+            seed, error_key: 32 bytes each, for tests alone. By default both are fresh from the operating system: the
+                same values twice give different bytes.
+        """
+        packing, factor = self.packing, SmallFactor(secret)
+        seed, error_key = seed or os.urandom(SEED_BYTES), error_key or os.urandom(KEY_BYTES)
+        seconds, errors = Reader(seed), Reader(error_key)
+        sent, done = np.empty(self.shape, "<u8"), 0
+        for plaintexts in packing.plaintexts(values):
+            first = plaintexts << np.uint64(_WORD - packing.plain_bits)
+            first += _binomial(errors, plaintexts.shape) << self.unit
+            first -= factor * self.expand(seconds, len(plaintexts))
+            np.right_shift(first, self.sent, out=sent[done : done + len(first)])
+            done += len(first)
+        used = sent.reshape(-1)[: packing.coefficients]
+        return seed + pack_bits(used, packing.sent_bits).tobytes()
+
+    def expand(self, stream: Reader, polynomials: int) -> Words:
+        """The next second polynomials of a seed's stream: uint64, shape [polynomials, N]."""
+        words = stream.take(8 * polynomials * self.shape[1]).view("<u8").reshape(polynomials, -1)
+        return words >> self.unit << self.unit if self.unit else words
+
+    def adder(self) -> BfvAdder:
         """See `cipher.Cipher`."""
-        return CiphertextAdder(self)
+        return BfvAdder(self)
 
-    def decrypt(self, secret: Words, total: bytes | memoryview, summands: int) -> Iterator[Words]:
-        """See `cipher.Cipher`."""
-        decryptor, left = self.context.decryptor(secret), self.packing.count
-        for ciphertext in self.parse_sum(total):
-            lanes = self.packing.lanes.unpack(self.context.decrypt(decryptor, ciphertext))
+    def decrypt(self, secret: npt.NDArray[np.int8], total: bytes | memoryview, summands: int) -> Iterator[Words]:
+        """See `cipher.Cipher`: u = ⌊(t/q) (c0 + c1 s)⌉, where each summand's c0 gets half of what was cut off back."""
+        packing, factor, left = self.packing, SmallFactor(secret), self.packing.count
+        firsts, seconds = self.parse_sum(total)
+        above = np.uint64(_WORD - packing.plain_bits)
+        restored = (summands << int(self.sent) - 1) + (1 << int(above) - 1)
+        for first, second in zip(firsts, seconds, strict=True):
+            opened = first + factor * second[None]
+            opened += np.uint64(restored % 2**_WORD)
+            lanes = packing.lanes.unpack(opened[0] >> above)
             yield lanes[:left]
             left -= len(lanes)
 
-    def parse_payload(self, payload: bytes | memoryview) -> Iterator[Ciphertext]:
-        """The ciphertexts of an encrypted update; H3 before the first of them."""
-        packing = self.packing
-        seeds = packing.ciphertexts * SEED_BYTES
-        sent = np.frombuffer(payload, "<u8", offset=seeds)
-        sent = unpack_bits(sent, packing.coefficients, packing.sent_bits)
-        if int(sent.max()) > (packing.ring.modulus - 1) >> packing.dropped:
-            raise RemoteProtocolError("H3", "a coefficient is not below the modulus")
-        for at in range(packing.ciphertexts):
-            first = self._padded(packing.restore(sent[at * packing.ring.degree : (at + 1) * packing.ring.degree]))
-            yield self.context.seeded(first, bytes(payload[at * SEED_BYTES : (at + 1) * SEED_BYTES]))
+    def sent_words(self, packed: bytes | memoryview) -> Words:
+        """What was sent of the first polynomials, where it lies in a word; 0 beyond the used coefficients.
 
-    def parse_sum(self, total: bytes | memoryview) -> Iterator[Ciphertext]:
-        """The ciphertexts of a sum; H3 before the first of them."""
+        Raises:
+            RemoteProtocolError: W13, bits beyond the last coefficient.
+        """
         packing = self.packing
-        degree, bits = packing.ring.degree, packing.ring.bits
-        cut = packed_length(packing.coefficients, bits)
-        packed = np.frombuffer(total, "<u8")
-        first = unpack_bits(packed[:cut], packing.coefficients, bits)
-        second = unpack_bits(packed[cut:], packing.ciphertexts * degree, bits)
-        if max(int(first.max()), int(second.max())) >= packing.ring.modulus:
-            raise RemoteProtocolError("H3", "a coefficient is not below the modulus")
-        for at in range(0, len(second), degree):
-            yield self.context.whole(self._padded(first[at : at + degree]), second[at : at + degree])
+        words = np.zeros(self.shape, "<u8")
+        found = unpack_bits(np.frombuffer(packed, "<u8"), packing.coefficients, packing.sent_bits)
+        np.left_shift(found, self.sent, out=words.reshape(-1)[: packing.coefficients])
+        return words
 
-    def pack_sum(self, polynomials: list[tuple[Words, Words]]) -> bytes:
+    def pack_sum(self, firsts: Words, seconds: Words) -> bytes:
         """What `parse_sum` reads."""
-        bits = self.packing.ring.bits
-        first = np.concatenate([first for first, _ in polynomials])[: self.packing.coefficients]
-        second = np.concatenate([second for _, second in polynomials])
-        return pack_bits(first, bits).tobytes() + pack_bits(second, bits).tobytes()
+        used = firsts.reshape(-1)[: self.packing.coefficients] >> self.sent
+        whole = seconds.reshape(-1) >> self.unit
+        return b"".join((pack_bits(used, self.packing.sent_bits).data, pack_bits(whole, self.packing.ring.bits).data))
 
-    def _padded(self, used: Words) -> Words:
-        """Zeros behind the used coefficients of the last polynomial: what opens there is not looked at."""
-        if len(used) == self.packing.ring.degree:
-            return np.ascontiguousarray(used)
-        whole = np.zeros(self.packing.ring.degree, "<u8")
-        whole[: len(used)] = used
-        return whole
+    def parse_sum(self, total: bytes | memoryview) -> tuple[Words, Words]:
+        """Both polynomials of a sum: uint64, shape [polynomials, N], where they lie in a word; W13."""
+        cut = self.packing.sent_bytes
+        packed = np.frombuffer(total, "<u8", offset=cut)
+        seconds = unpack_bits(packed, self.shape[0] * self.shape[1], self.packing.ring.bits) << self.unit
+        return self.sent_words(memoryview(total)[:cut]), seconds.reshape(self.shape)
+
+
+class BfvAdder:
+    """See `cipher.Adder`. Memory: two words for each coefficient of an update, and the payload's first polynomials."""
+
+    def __init__(self, cipher: Bfv) -> None:
+        self._cipher = cipher
+        self._firsts, self._seconds = np.zeros(cipher.shape, "<u8"), np.zeros(cipher.shape, "<u8")
+
+    def add(self, payload: bytes | memoryview) -> None:
+        """See `cipher.Adder`."""
+        view = memoryview(payload)
+        self._firsts += self._cipher.sent_words(view[SEED_BYTES:])
+        stream = Reader(bytes(view[:SEED_BYTES]))
+        for second in self._seconds:
+            second += self._cipher.expand(stream, 1)[0]
+
+    def total(self) -> bytes:
+        """See `cipher.Adder`."""
+        return self._cipher.pack_sum(self._firsts, self._seconds)
+
+    def take_up(self, total: bytes | memoryview) -> None:
+        """See `cipher.Adder`."""
+        firsts, seconds = self._cipher.parse_sum(total)
+        self._firsts, self._seconds = firsts, seconds.copy()
+
+
+def _binomial(stream: Reader, shape: tuple[int, ...]) -> Words:
+    """Centred binomial errors, modulo 2^64: of each word of the stream the lowest 21 bits against the next 21."""
+    words = stream.take(8 * shape[0] * shape[1]).view("<u8").reshape(shape)
+    mask = np.uint64((1 << ERROR_BITS) - 1)
+    plus, minus = np.bitwise_count(words & mask), np.bitwise_count(words >> np.uint64(ERROR_BITS) & mask)
+    errors: Words = (plus.astype(np.int64) - minus).view("<u8")
+    return errors

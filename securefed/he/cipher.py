@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from securefed.crypto.keystream import Words
 from securefed.he.rings import Ring
 
@@ -25,7 +28,7 @@ class Packing(Protocol):
         ...
 
     def binding(self) -> bytes:
-        """20 bytes that keys are bound to."""
+        """11 bytes that keys are bound to."""
         ...
 
 
@@ -36,7 +39,7 @@ class Adder(Protocol):
         """Add one client's payload, or nothing of it.
 
         Raises:
-            RemoteProtocolError: H3, a coefficient that is none.
+            RemoteProtocolError: H3, a coefficient that is none; W13, bits beyond the last one.
         """
         ...
 
@@ -48,7 +51,7 @@ class Adder(Protocol):
         """Go on from a sum that `total` gave.
 
         Raises:
-            RemoteProtocolError: H3.
+            RemoteProtocolError: H3, W13.
         """
         ...
 
@@ -56,8 +59,7 @@ class Adder(Protocol):
 class Cipher(Protocol):
     """Encryption of one round's updates under a secret polynomial.
 
-    A secret is uint64 modulo q, shape [N]; it need not be one that all clients share: what is added opens under the
-    sum of the secrets wherever the ciphertexts were made for that.
+    A secret is int8, shape [N], of coefficients −1, 0 and 1.
     """
 
     @property
@@ -75,7 +77,7 @@ class Cipher(Protocol):
         """Of a sum of them."""
         ...
 
-    def encrypt(self, secret: Words, values: Iterator[Words]) -> bytes:
+    def encrypt(self, secret: npt.NDArray[np.int8], values: Iterator[Words]) -> bytes:
         """The payload of all lane values, which come in pieces; their lanes are `packing.count`."""
         ...
 
@@ -83,10 +85,10 @@ class Cipher(Protocol):
         """A sum without summands."""
         ...
 
-    def decrypt(self, secret: Words, total: bytes | memoryview, summands: int) -> Iterator[Words]:
+    def decrypt(self, secret: npt.NDArray[np.int8], total: bytes | memoryview, summands: int) -> Iterator[Words]:
         """The lanes' sums over so many summands, uint64, in pieces, `packing.count` in all.
 
         Raises:
-            RemoteProtocolError: H3, H9.
+            RemoteProtocolError: H3, H9, W13.
         """
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from securefed.crypto.keystream import Words
 from securefed.encoding.lanes import pack_bits, packed_length, unpack_bits
@@ -49,7 +50,7 @@ class Ckks:
         """Of a sum of them."""
         return 2 * self._polynomial_bytes
 
-    def encrypt(self, secret: Words, values: Iterator[Words]) -> bytes:
+    def encrypt(self, secret: npt.NDArray[np.int8], values: Iterator[Words]) -> bytes:
         """See `cipher.Cipher`."""
         encryptor = self.context.encryptor(secret)
         made = [self.context.encrypt(encryptor, slots) for slots in self.packing.slots(values)]
@@ -59,7 +60,7 @@ class Ckks:
         """See `cipher.Cipher`."""
         return CiphertextAdder(self)
 
-    def decrypt(self, secret: Words, total: bytes | memoryview, summands: int) -> Iterator[Words]:
+    def decrypt(self, secret: npt.NDArray[np.int8], total: bytes | memoryview, summands: int) -> Iterator[Words]:
         """See `cipher.Cipher`; H9 where a value is no integer and not near one."""
         packing, left = self.packing, self.packing.count
         decryptor = self.context.decryptor(secret)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from securefed.crypto.hashing import digest_in_domain
 from securefed.crypto.kdf import KEY_BYTES, Label, derive
-from securefed.crypto.keystream import Reader, Words
+from securefed.crypto.keystream import Reader
 from securefed.crypto.signing import verifies
 from securefed.crypto.x25519 import PrivateKey, check_public_keys
 from securefed.errors import RemoteProtocolError
 from securefed.he.cipher import Packing
-from securefed.he.rings import Ring
 from securefed.he.tags import TagKey
 from securefed.wire.header import Suite
 from securefed.wire.homomorphic import ExchangeKey
@@ -31,7 +31,7 @@ class RoundContext:
     packing: Packing
 
     def pack(self) -> bytes:
-        """52 bytes."""
+        """44 bytes."""
         return self.session + bytes([self.suite]) + self.packing.binding()
 
     def sealing_key(self, mine: PrivateKey, theirs: bytes, holder: int, recipient: int, recipients: int) -> bytes:
@@ -74,21 +74,20 @@ class RoundKey:
         return TagKey(self._key, self._context.pack())
 
     @property
-    def secret(self) -> Words:
-        """The secret polynomial: coefficients uniform in {−1, 0, 1}, modulo q (uint64, shape [N])."""
-        ring = self._context.packing.ring
-        return _ternary(derive(self._key, Label.SECRET_POLYNOMIAL, self._context.pack()), ring)
+    def secret(self) -> npt.NDArray[np.int8]:
+        """The secret polynomial: coefficients uniform in {−1, 0, 1}, shape [N]."""
+        degree = self._context.packing.ring.degree
+        return _ternary(derive(self._key, Label.SECRET_POLYNOMIAL, self._context.pack()), degree)
 
 
-def _ternary(key: bytes, ring: Ring) -> Words:
+def _ternary(key: bytes, degree: int) -> npt.NDArray[np.int8]:
     """A byte of the stream for each coefficient, modulo 3; the byte 255 is passed over, so each value is as likely."""
     stream = Reader(key)
     found = np.empty(0, np.uint8)
-    while len(found) < ring.degree:
-        more = stream.take(ring.degree)
+    while len(found) < degree:
+        more = stream.take(degree)
         found = np.concatenate([found, more[more != 255]])
-    values = np.array([0, 1, ring.modulus - 1], "<u8")
-    return values[found[: ring.degree] % 3]
+    return np.array([0, 1, -1], np.int8)[found[:degree] % 3]
 
 
 def exchange_key(round_secret: bytes, session: bytes) -> PrivateKey:

@@ -23,8 +23,8 @@ def open_sum(
     """The ring words of the sum of the survivors' updates, uint64, shape [encoding.words].
 
     Raises:
-        RemoteProtocolError: H3 for what is no ciphertext, H9 for what opens to no integers, H5 where this is not the sum
-            over exactly the survivors, each once. Nothing of what was opened is in the error.
+        RemoteProtocolError: H3 for what is no ciphertext, H9 for what opens to no integers, H5 where this is not
+            the sum over exactly the survivors, each once. Nothing of what was opened is in the error.
     """
     lanes = np.concatenate(list(cipher.decrypt(key.secret, payload, len(survivors))))
     values, behind = lanes[: encoding.lanes_used], lanes[encoding.lanes_used :]

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
-from securefed.encoding.lanes import Lanes, Words, packed_length
+from securefed.crypto.keystream import Words
+from securefed.encoding.lanes import Lanes, packed_length
 from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
-from securefed.he.rings import ERROR_BOUND, Ring
+from securefed.he.rings import Ring
 
-__all__ = ["CoefficientPacking"]
+__all__ = ["ERROR_BITS", "CoefficientPacking"]
+
+ERROR_BITS: Final = 21
+"""η of the centred binomial errors: each is the difference of two sums of so many bits, of variance 10.5."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class CoefficientPacking:
     """The plaintext polynomials of one round; all follows from the ring, the numbers and how many lanes there are.
 
     A coefficient holds as many lanes as fit; sums of the whole cohort stay below the plaintext modulus t = 2^p. With
-    E = 22 and r bits dropped from each coefficient that is sent, a sum of n opens to exactly the sum of the
-    plaintexts while n · (E + 2^(r−1)) < q / 2t (n · E where r = 0).
+    E = 21 and r bits dropped from each coefficient that is sent, a sum of n opens to exactly the sum of the
+    plaintexts while n · (E + 2^(r−1)) < q / 2t.
 
     Attributes:
         ring: of the ciphertexts.
@@ -44,7 +49,8 @@ class CoefficientPacking:
     def lanes(self) -> Lanes:
         """The lanes of one coefficient."""
         n, greatest = self.numbers.clients, 2 * self.numbers.greatest
-        word_bits = ((self.ring.modulus - 1) // (2 * n * ERROR_BOUND)).bit_length() - 1
+        # 2 n (E + 1) 2^p < 2^bits: one bit at least can be dropped.
+        word_bits = self.ring.bits - (2 * n * (ERROR_BITS + 1)).bit_length()
         try:
             return Lanes(n, greatest, word_bits)
         except ConfigError:
@@ -62,10 +68,9 @@ class CoefficientPacking:
 
     @cached_property
     def dropped(self) -> int:
-        """r: low bits of each coefficient that are not sent."""
-        n, q, t = self.numbers.clients, self.ring.modulus, 1 << self.plain_bits
-        dropped = 0
-        while 2 * t * n * (ERROR_BOUND + (1 << dropped)) < q:
+        """r ≥ 1: low bits of each coefficient that are not sent."""
+        n, dropped = self.numbers.clients, 1
+        while 2 * n * (ERROR_BITS + (1 << dropped)) << self.plain_bits < 1 << self.ring.bits:
             dropped += 1
         return dropped
 
@@ -75,9 +80,8 @@ class CoefficientPacking:
         return self.ring.bits - self.dropped
 
     def binding(self) -> bytes:
-        """20 bytes for the context of keys: p, r, degree, modulus."""
-        numbers = bytes([self.plain_bits, self.dropped, 0])
-        return numbers + self.ring.degree.to_bytes(8, "big") + self.ring.modulus.to_bytes(8, "big")
+        """11 bytes for the context of keys: p, r, bits of q, degree."""
+        return bytes([self.plain_bits, self.dropped, self.ring.bits]) + self.ring.degree.to_bytes(8, "big")
 
     @property
     def coefficients(self) -> int:
@@ -85,7 +89,7 @@ class CoefficientPacking:
         return self.lanes.words_for(self.count)
 
     @property
-    def ciphertexts(self) -> int:
+    def polynomials(self) -> int:
         """Polynomials, the last one not always full."""
         return -(-self.coefficients // self.ring.degree)
 
@@ -94,30 +98,24 @@ class CoefficientPacking:
         """Of all coefficients of one update, packed to their bits."""
         return 8 * packed_length(self.coefficients, self.sent_bits)
 
-    def polynomials(self, values: Iterator[Words]) -> Iterator[Words]:
-        """Plaintexts of N coefficients (uint64, below t) from lane values in pieces of any lengths."""
+    def plaintexts(self, values: Iterator[Words]) -> Iterator[Words]:
+        """Coefficients (uint64, below t, shape [m, N]) of a few polynomials at a time from lane values in pieces."""
         size = self.ring.degree * self.lanes.per_word
         rest = np.empty(0, "<u8")
         for piece in values:
-            rest = np.concatenate([rest, piece]) if len(rest) else piece
+            rest = np.concatenate([rest, piece])
             whole = len(rest) // size * size
-            for start in range(0, whole, size):
-                yield self.lanes.pack(rest[start : start + size])
+            for start in range(0, whole, size * _TOGETHER):
+                yield self._packed(rest[start : min(start + size * _TOGETHER, whole)])
             rest = rest[whole:]
         if len(rest):
-            last = np.zeros(self.ring.degree, "<u8")
-            packed = self.lanes.pack(rest)
-            last[: len(packed)] = packed
-            yield last
+            last = np.zeros(size, "<u8")
+            last[: len(rest)] = rest
+            yield self._packed(last)
 
-    def drop(self, words: Words) -> Words:
-        """Coefficients of a ciphertext without the bits that are not sent."""
-        return words >> np.uint64(self.dropped)
+    def _packed(self, values: Words) -> Words:
+        return self.lanes.pack(values).reshape(-1, self.ring.degree)
 
-    def restore(self, sent: Words) -> Words:
-        """Coefficients below q, at most 2^(r−1) from those that were cut; values above (q − 1) >> r are not checked."""
-        if not self.dropped:
-            return sent
-        middle = (sent << np.uint64(self.dropped)) + np.uint64(1 << (self.dropped - 1))
-        restored: Words = np.minimum(middle, np.uint64(self.ring.modulus - 1))
-        return restored
+
+_TOGETHER: Final = 8
+"""Polynomials that are worked on at a time: more would leave the cache."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from securefed.encoding.layout import Layout
 from securefed.encoding.quantize import Numbers
 from securefed.he.bfv import Bfv
-from securefed.he.ckks import Ckks
+from securefed.he.cipher import Cipher
 from securefed.he.client import HomomorphicClient
 from securefed.he.packing import CoefficientPacking
 from securefed.he.rings import CONSERVATIVE, STANDARD_LIMIT, Ring
@@ -58,7 +58,7 @@ class HomomorphicScheme:
 
 
 def bfv() -> HomomorphicScheme:
-    """Exact ciphertexts at degree 4096 with 60 bits of modulus, where the standard allows 109."""
+    """Exact ciphertexts at degree 4096 with 64 bits of modulus, where the standard allows 109."""
     return _exact("bfv", Suite.BFV, CONSERVATIVE)
 
 
@@ -85,4 +85,9 @@ def _exact(name: str, suite: Suite, ring: Ring) -> HomomorphicScheme:
 
 
 def _approximate(name: str, suite: Suite, packing: Callable[[Numbers, int], SlotPacking]) -> HomomorphicScheme:
-    return HomomorphicScheme(Parameters(name, suite, packing, lambda numbers, count: Ckks(packing(numbers, count))))
+    def cipher(numbers: Numbers, count: int) -> Cipher:
+        from securefed.he.ckks import Ckks  # TenSEAL is needed here alone
+
+        return Ckks(packing(numbers, count))
+
+    return HomomorphicScheme(Parameters(name, suite, packing, cipher))

@@ -7,7 +7,6 @@ only, and never taken from a peer: what travels is packed by us, of lengths know
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from securefed.crypto.keystream import Words
 from securefed.errors import ConfigError
-from securefed.he.rings import Ring
+from securefed.he.rings import PrimeRing
 
 try:
     import tenseal.sealapi as sealapi
@@ -26,7 +25,7 @@ except ImportError as error:
         f"homomorphic schemes need TenSEAL ({error}): install the extra, pip install 'securefed[he]'",
     ) from None
 
-__all__ = ["SEED_BYTES", "BfvContext", "Ciphertext", "CkksContext", "SealContext"]
+__all__ = ["SEED_BYTES", "Ciphertext", "CkksContext"]
 
 SEED_BYTES: Final = 64
 """Of the generator that the library expands a seeded polynomial from."""
@@ -80,32 +79,29 @@ class _MemoryFile:
         os.ftruncate(self._fd, 0)
 
 
-class SealContext:
-    """What both kinds of encryption have in common. A polynomial is uint64, shape [primes · N]: prime after prime.
+class CkksContext:
+    """CKKS at one scale. A polynomial is uint64, shape [primes · N]: prime after prime; plaintexts are slots.
 
     Args:
         ring: of the ciphertexts.
-        parameters: the library's, complete but for degree and modulus.
-        sample: makes some plaintext, from which the library's format is learnt.
+        scale: of all plaintexts, a power of two.
     """
 
-    def __init__(self, ring: Ring, parameters: Any, sample: Callable[[Any], Any]) -> None:
-        self.ring = ring
-        self.words_of_a_polynomial = ring.degree * len(ring.data_primes)
+    def __init__(self, ring: PrimeRing, scale: float) -> None:
+        self._ring = ring
+        self._scale = scale
+        self._words = ring.degree * len(ring.data_primes)
         self._file = _MemoryFile()
-        parameters.set_poly_modulus_degree(ring.degree)
-        parameters.set_coeff_modulus([sealapi.Modulus(prime) for prime in ring.primes])
-        self._context = sealapi.SEALContext(parameters, True, sealapi.SEC_LEVEL_TYPE.TC128)
-        if not self._context.parameters_set():
-            raise ConfigError("aggregation.scheme", f"[H7] SEAL refuses: {self._context.parameters_error_message()}")
+        self._context = _context(sealapi.SCHEME_TYPE.CKKS, ring.degree, ring.primes)
         self._evaluator = sealapi.Evaluator(self._context)
-        self._learn_format(sample(self._context))
+        self._encoder = sealapi.CKKSEncoder(self._context)
+        self._learn_format()
 
-    def _learn_format(self, plaintext: Any) -> None:
+    def _learn_format(self) -> None:
         """What stands before and between the words of each kind of object, from objects of a throw-away key."""
-        size = 8 * self.words_of_a_polynomial
+        size = 8 * self._words
         key = sealapi.KeyGenerator(self._context).secret_key()
-        encryptor = sealapi.Encryptor(self._context, key)
+        encryptor, plaintext = sealapi.Encryptor(self._context, key), self._encoded(np.ones(1, np.complex128))
         whole = sealapi.Ciphertext()
         encryptor.encrypt_symmetric(plaintext, whole)
         raw = self._file.content(whole)
@@ -114,43 +110,45 @@ class SealContext:
         at = len(self._before_whole)  # the same fields
         self._before_seeded, self._before_seed = raw[:at], raw[at + size : len(raw) - SEED_BYTES]
         raw = self._file.content(key)
-        self._before_key = raw[: len(raw) - 8 * self.ring.degree * len(self.ring.primes)]
+        self._before_key = raw[: len(raw) - 8 * self._ring.degree * len(self._ring.primes)]
         self._file.wipe()
 
-    def key(self, secret: Words) -> Any:
-        """The library's key of a secret polynomial: uint64 coefficients modulo the first prime, shape [N]."""
-        first = self.ring.modulus
-        negative = secret > np.uint64(first // 2)
-        values = []
-        for prime in self.ring.primes:
-            modulo = np.where(negative, secret - np.uint64(first) + np.uint64(prime), secret)
-            values.append(self._values(modulo, prime))
+    def key(self, secret: npt.NDArray[np.int8]) -> Any:
+        """The library's key of a secret polynomial."""
+        values = [_values(secret, prime, self._file) for prime in self._ring.primes]
         key = sealapi.SecretKey()
         key.load(self._context, self._file.hold(self._before_key, *values))
         self._file.wipe()
         return key
 
-    def _values(self, coefficients: Words, prime: int) -> bytes:
-        """The library keeps keys as values at roots of unity: its own transform, on a ciphertext made of the secret."""
-        return BfvContext(Ring(self.ring.degree, prime), _FEWEST_PLAIN_BITS)._values(coefficients, prime)
-
-    def encryptor(self, secret: Words) -> Any:
+    def encryptor(self, secret: npt.NDArray[np.int8]) -> Any:
         """Encrypts under a secret polynomial."""
         return sealapi.Encryptor(self._context, self.key(secret))
 
-    def decryptor(self, secret: Words) -> Any:
+    def decryptor(self, secret: npt.NDArray[np.int8]) -> Any:
         """Decrypts under a secret polynomial."""
         return sealapi.Decryptor(self._context, self.key(secret))
 
-    def _encrypted(self, encryptor: Any, plaintext: Any) -> tuple[Words, bytes]:
-        raw = self._file.content(encryptor.encrypt_symmetric(plaintext))
+    def _encoded(self, slots: Slots) -> Any:
+        plaintext = sealapi.Plaintext()
+        self._encoder.encode(slots.tolist(), self._scale, plaintext)
+        return plaintext
+
+    def encrypt(self, encryptor: Any, slots: Slots) -> tuple[Words, bytes]:
+        """c0 and the seed of c1, of at most N/2 slots."""
+        raw = self._file.content(encryptor.encrypt_symmetric(self._encoded(slots)))
         self._file.wipe()
-        at, size = len(self._before_seeded), 8 * self.words_of_a_polynomial
-        first = np.frombuffer(raw, "<u8", self.words_of_a_polynomial, at)
-        return first, raw[at + size + len(self._before_seed) :]
+        at = len(self._before_seeded)
+        return np.frombuffer(raw, "<u8", self._words, at), raw[at + 8 * self._words + len(self._before_seed) :]
+
+    def decrypt(self, decryptor: Any, ciphertext: Ciphertext) -> Slots:
+        """The slots with the ciphertext's errors in them: for the key holder's eyes alone, and never to be sent."""
+        plaintext = sealapi.Plaintext()
+        decryptor.decrypt(ciphertext, plaintext)
+        return np.array(self._encoder.decode_complex(plaintext), np.complex128)
 
     def seeded(self, first: Words, seed: bytes) -> Ciphertext:
-        """The ciphertext of c0 (uint64, each below its prime) and the seed of c1."""
+        """The ciphertext of c0 (each word below its prime) and the seed of c1."""
         return self._loaded(self._before_seeded, first.data.cast("B"), self._before_seed, seed)
 
     def whole(self, first: Words, second: Words) -> Ciphertext:
@@ -168,81 +166,32 @@ class SealContext:
 
     def words(self, ciphertext: Ciphertext) -> tuple[Words, Words]:
         """c0 and c1."""
-        raw, half = self._file.content(ciphertext), self.words_of_a_polynomial
-        both = np.frombuffer(raw, "<u8", 2 * half, len(self._before_whole))
-        return both[:half], both[half:]
+        both = np.frombuffer(self._file.content(ciphertext), "<u8", 2 * self._words, len(self._before_whole))
+        return both[: self._words], both[self._words :]
 
 
-_FEWEST_PLAIN_BITS: Final = 2
+def _context(scheme: Any, degree: int, primes: tuple[int, ...]) -> Any:
+    parameters = sealapi.EncryptionParameters(scheme)
+    parameters.set_poly_modulus_degree(degree)
+    parameters.set_coeff_modulus([sealapi.Modulus(prime) for prime in primes])
+    if scheme == sealapi.SCHEME_TYPE.BFV:
+        parameters.set_plain_modulus(_ANY_PLAIN_MODULUS)
+    context = sealapi.SEALContext(parameters, True, sealapi.SEC_LEVEL_TYPE.TC128)
+    if not context.parameters_set():
+        raise ConfigError("aggregation.scheme", f"[H7] SEAL refuses: {context.parameters_error_message()}")
+    return context
 
 
-class BfvContext(SealContext):
-    """BFV with the plaintext modulus 2^p: plaintexts are coefficients, uint64 below 2^p, shape [N].
-
-    Args:
-        ring: of one prime.
-        plain_bits: p.
-    """
-
-    def __init__(self, ring: Ring, plain_bits: int) -> None:
-        parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.BFV)
-        parameters.set_plain_modulus(1 << plain_bits)
-        super().__init__(ring, parameters, lambda _: sealapi.Plaintext("1"))
-        raw = self._file.content(sealapi.Plaintext(f"1x^{ring.degree - 1}"))
-        self._before_plaintext = raw[: len(raw) - 8 * ring.degree]
-        self._file.wipe()
-
-    def _values(self, coefficients: Words, prime: int) -> bytes:
-        carrier = self.whole(coefficients, coefficients)
-        self._evaluator.transform_to_ntt_inplace(carrier)
-        return self._file.content(carrier)[-8 * self.ring.degree :]
-
-    def encrypt(self, encryptor: Any, plaintext: Words) -> tuple[Words, bytes]:
-        """c0 and the seed of c1."""
-        held = sealapi.Plaintext()
-        words = plaintext.astype("<u8", copy=False).data.cast("B")
-        held.load(self._context, self._file.hold(self._before_plaintext, words))
-        return self._encrypted(encryptor, held)
-
-    def decrypt(self, decryptor: Any, ciphertext: Ciphertext) -> Words:
-        """Coefficients of the plaintext."""
-        plaintext = sealapi.Plaintext()
-        decryptor.decrypt(ciphertext, plaintext)
-        raw = self._file.content(plaintext)
-        self._file.wipe()
-        coefficients = np.zeros(self.ring.degree, "<u8")
-        found = np.frombuffer(raw, "<u8", offset=len(self._before_plaintext))
-        coefficients[: len(found)] = found
-        return coefficients
+_ANY_PLAIN_MODULUS: Final = 4
 
 
-class CkksContext(SealContext):
-    """CKKS at one scale: plaintexts are slots, complex128, shape [N/2].
-
-    Args:
-        ring: of one prime or more.
-        scale: of all plaintexts, a power of two.
-    """
-
-    def __init__(self, ring: Ring, scale: float) -> None:
-        self._scale = scale
-        super().__init__(ring, sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.CKKS), self._sample)
-
-    def _sample(self, context: Any) -> Any:
-        self._encoder = sealapi.CKKSEncoder(context)
-        return self._encoded(np.ones(self.ring.degree // 2, np.complex128))
-
-    def _encoded(self, slots: Slots) -> Any:
-        plaintext = sealapi.Plaintext()
-        self._encoder.encode(slots.tolist(), self._scale, plaintext)
-        return plaintext
-
-    def encrypt(self, encryptor: Any, slots: Slots) -> tuple[Words, bytes]:
-        """c0 and the seed of c1."""
-        return self._encrypted(encryptor, self._encoded(slots))
-
-    def decrypt(self, decryptor: Any, ciphertext: Ciphertext) -> Slots:
-        """The slots with the ciphertext's errors in them: for the key holder's eyes alone, and never to be sent."""
-        plaintext = sealapi.Plaintext()
-        decryptor.decrypt(ciphertext, plaintext)
-        return np.array(self._encoder.decode_complex(plaintext), np.complex128)
+def _values(secret: npt.NDArray[np.int8], prime: int, file: _MemoryFile) -> bytes:
+    """A secret as the library keeps it, at the roots of unity of one prime: by its own transform of a ciphertext."""
+    context = _context(sealapi.SCHEME_TYPE.BFV, len(secret), (prime,))
+    carrier = sealapi.Ciphertext(context)
+    sealapi.Encryptor(context, sealapi.KeyGenerator(context).secret_key()).encrypt_zero_symmetric(carrier)
+    raw, size = file.content(carrier), 16 * len(secret)
+    polynomial = np.where(secret < 0, np.uint64(prime - 1), secret.astype("<u8")).astype("<u8").data.cast("B")
+    carrier.load(context, file.hold(raw[: len(raw) - size], polynomial, polynomial))
+    sealapi.Evaluator(context).transform_to_ntt_inplace(carrier)
+    return file.content(carrier)[-size // 2 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 
 import numpy as np
@@ -236,7 +237,7 @@ class HomomorphicServer:
             server._entries = {
                 int.from_bytes(entry[:4], "big"): ExchangeKey.parse(bytes(entry[4:])) for entry in entries
             }
-            server._holders = [int.from_bytes(holders[at : at + 4], "big") for at in range(0, len(holders), 4)]
+            server._holders = [holder for (holder,) in struct.iter_unpack(">I", holders)]
             if sealed:
                 holder = server._holders[-1]
                 recipients = server._entries.keys() - {holder}
@@ -244,6 +245,7 @@ class HomomorphicServer:
             server._present.refuse(unpack_ids(refused))
             server._take_up(unpack_ids(in_sum), total, words)
             server._present.ask(server._asked(), unpack_ids(answered))
+            server._check_stored(unpack_ids(in_sum))
             if server._stage is Stage.DONE:
                 server._present.close(aborted=server._aggregate is None)
         return server
@@ -256,6 +258,29 @@ class HomomorphicServer:
         self._survivors, self._total = tuple(sorted(in_sum)), bytes(total)
         if words:
             self._decode(np.frombuffer(words, "<u8").copy())
+
+    def _check_stored(self, in_sum: frozenset[ClientId]) -> None:
+        """That a stored state is one that a round can be in: no later call meets what is not there.
+
+        Raises:
+            ValueError: it is none.
+        """
+        known, answered = self._entries.keys(), set(self._present.answered)
+        keyed, opened = bool(self._sealed.key_id), self._aggregate is not None
+        enough = known >= set(self._survivors) and len(self._survivors) >= self._spec.threshold
+        match self._stage:
+            case Stage.ADVERTISE:
+                whole = known == answered and not opened
+            case Stage.KEYS:
+                whole = answered <= {self._holders[-1]} <= known and bool(answered) is keyed and not opened
+            case Stage.INPUT:
+                whole = keyed and self._holders[-1] in known and in_sum == answered <= known and not opened
+            case Stage.OPEN:
+                whole = keyed and enough and len(self._total) == self._cipher.sum_bytes and bool(answered) is opened
+            case _:
+                whole = enough or not opened
+        if not whole or not known <= set(self._spec.cohort):
+            raise ValueError
 
     def _asked(self) -> tuple[ClientId, ...]:
         match self._stage:

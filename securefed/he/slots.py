@@ -12,12 +12,14 @@ from securefed.crypto.keystream import Words
 from securefed.encoding.lanes import Lanes
 from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
-from securefed.he.rings import COMPACT, ERROR_BOUND, NVFLARE, STANDARD_LIMIT, Ring
+from securefed.he.rings import COMPACT, NVFLARE, PrimeRing
 
 __all__ = ["SlotPacking", "compact_slots", "nvflare_slots"]
 
-_VARIANCE_RATIO = 6700
-"""16 · 9² · (3.2² + 1/12) / 2, rounded up: a quarter is nine standard deviations of a part's error, see `exact`."""
+_ERROR_BOUND = 22
+"""Of a coefficient of a fresh ciphertext, the rounding of its plaintext included."""
+_VARIANCE_RATIO = 6900
+"""16 · 9² · (10.5 + 1/12) / 2, rounded up: a quarter is nine standard deviations of a part's error, see `exact`."""
 _EXACT_BITS = 44
 """Sums below 2^43 in magnitude leave a double, after the transforms' own rounding, an error far below a quarter."""
 _NVFLARE_SCALE_BITS = 40
@@ -36,7 +38,7 @@ class SlotPacking:
         parts: 1 or 2 of a slot's parts are used.
     """
 
-    ring: Ring
+    ring: PrimeRing
     numbers: Numbers
     count: int
     per_part: int
@@ -60,12 +62,12 @@ class SlotPacking:
         """Whether a sum of the cohort fits the modulus and rounds to the right integers.
 
         A coefficient of a plaintext is at most scale · |z|, and a slot's error in each part is of variance
-        n · N/2 · (3.2² + 1/12) / scale²: within a quarter except with probability 2^-62 a part.
+        n · N/2 · (10.5 + 1/12) / scale²: within a quarter except with probability 2^-62 a part.
         """
         n, scale, q = self.numbers.clients, 1 << self.scale_bits, 1
         for prime in self.ring.data_primes:
             q *= prime
-        fits = 3 * n * self.centre * scale + 2 * n * ERROR_BOUND < q
+        fits = 3 * n * self.centre * scale + 2 * n * _ERROR_BOUND < q
         precise = scale * scale >= _VARIANCE_RATIO * n * self.ring.degree
         return fits and precise and self.lanes.ring_bits <= _EXACT_BITS
 
@@ -80,9 +82,8 @@ class SlotPacking:
         return -(-self.lanes.words_for(self.count) // self.values_per_ciphertext)
 
     def binding(self) -> bytes:
-        """20 bytes for the context of keys: word bits, bits of the scale, degree, first prime."""
-        numbers = bytes([self.lanes.ring_bits, self.scale_bits, 0])
-        return numbers + self.ring.degree.to_bytes(8, "big") + self.ring.modulus.to_bytes(8, "big")
+        """11 bytes for the context of keys: word bits, bits of the scale, bits of the primes, degree."""
+        return bytes([self.lanes.ring_bits, self.scale_bits, self.ring.bits]) + self.ring.degree.to_bytes(8, "big")
 
     def slots(self, values: Iterator[Words]) -> Iterator[npt.NDArray[np.complex128]]:
         """Slots (shape [N/2]) from lane values in pieces of any lengths; zero lanes fill the last ones up."""
@@ -126,7 +127,7 @@ def compact_slots(numbers: Numbers, count: int) -> SlotPacking:
         ConfigError: V8.
     """
     width = (numbers.clients * 2 * numbers.greatest).bit_length()
-    for ring, most in ((COMPACT, 1), (STANDARD_LIMIT, max(_EXACT_BITS // width, 1))):
+    for ring, most in zip(COMPACT, (1, max(_EXACT_BITS // width, 1)), strict=True):
         for per_part in range(most, 0, -1):
             for scale_bits in range(ring.bits, 0, -1):
                 packing = SlotPacking(ring, numbers, count, per_part, scale_bits, 2)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from securefed.crypto.kdf import Label, derive
 from securefed.crypto.keystream import Reader, Words
@@ -23,8 +24,9 @@ __all__ = ["PRIME", "TAGS", "TagKey", "TaggedSum"]
 
 PRIME: Final = 2**61 - 1
 TAGS: Final = 4
-_LOW: Final = np.uint64(2**32 - 1)
-_HALF: Final = np.uint64(32)
+_PART_BITS: Final = 22
+_PART: Final = np.uint64(2**_PART_BITS - 1)
+_ROW: Final = 2**10
 
 
 class TagKey:
@@ -72,12 +74,30 @@ class TaggedSum:
 
     def add(self, piece: Words) -> None:
         """The next values, uint64."""
-        # Products of 32 by 32 bits are exact in a word; their halves are added apart, so no sum overflows.
-        low, high = piece & _LOW, piece >> _HALF
-        parts = [(low, 0), (high, 32)] if high.any() else [(low, 0)]
+        length = -(-len(piece) // _ROW) * _ROW
+        parts = list(_parts(_padded(piece, length)))
         for tag, stream in enumerate(self._streams):
-            coefficients = stream.take(4 * len(piece)).view("<u4").astype("<u8")
-            for part, shift in parts:
-                products = coefficients * part
-                total = (int((products >> _HALF).sum()) << 32) + int((products & _LOW).sum())
-                self.values[tag] = (self.values[tag] + (total << shift)) % PRIME
+            coefficients = _padded(stream.take(4 * len(piece)).view("<u4"), length)
+            total = sum(_dot(coefficients, part) << (_PART_BITS * at) for at, part in enumerate(parts))
+            self.values[tag] = (self.values[tag] + total) % PRIME
+
+
+def _padded(values: npt.NDArray[np.unsignedinteger], length: int) -> Words:
+    """In rows, zeros behind."""
+    rows = np.zeros(length, "<u8")
+    rows[: len(values)] = values
+    return rows.reshape(-1, _ROW)
+
+
+def _parts(values: Words) -> Iterator[Words]:
+    """Values cut to 22 bits, the lowest first: then a row of products with 32 bits adds up within a word."""
+    while True:
+        yield values & _PART
+        values = values >> np.uint64(_PART_BITS)
+        if not values.any():
+            return
+
+
+def _dot(coefficients: Words, values: Words) -> int:
+    rows = np.einsum("ij,ij->i", coefficients, values)
+    return sum(rows.tolist())

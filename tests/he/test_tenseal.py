@@ -71,13 +71,12 @@ def cipher() -> Ckks:
 
 
 @pytest.fixture
-def secret(cipher: Ckks) -> np.typing.NDArray[np.uint64]:
-    ternary = np.random.default_rng(1).integers(0, 3, cipher.packing.ring.degree)
-    return np.array([0, 1, cipher.packing.ring.modulus - 1], "<u8")[ternary]
+def secret(cipher: Ckks) -> np.typing.NDArray[np.int8]:
+    return np.random.default_rng(1).integers(-1, 2, cipher.packing.ring.degree).astype(np.int8)
 
 
 @pytest.fixture
-def context(cipher: Ckks, secret: np.typing.NDArray[np.uint64], tmp_path: Path) -> Any:
+def context(cipher: Ckks, secret: np.typing.NDArray[np.int8], tmp_path: Path) -> Any:
     """TenSEAL's context with our secret key in the place of its own."""
     made = ts.context(
         ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40], encryption_type=ts.ENCRYPTION_TYPE.SYMMETRIC
@@ -99,7 +98,7 @@ def _lanes(seed: int) -> np.typing.NDArray[np.uint64]:
 
 
 def test_tenseal_opens_our_sum(
-    cipher: Ckks, secret: np.typing.NDArray[np.uint64], context: Any, tmp_path: Path
+    cipher: Ckks, secret: np.typing.NDArray[np.int8], context: Any, tmp_path: Path
 ) -> None:
     updates = [_lanes(seed) for seed in range(4)]
     adder = cipher.adder()
@@ -114,7 +113,7 @@ def test_tenseal_opens_our_sum(
 
 
 def test_we_open_what_tenseal_encrypts(
-    cipher: Ckks, secret: np.typing.NDArray[np.uint64], context: Any, tmp_path: Path
+    cipher: Ckks, secret: np.typing.NDArray[np.int8], context: Any, tmp_path: Path
 ) -> None:
     lanes = _lanes(9)
     centred = lanes.astype(np.float64) - cipher.packing.centre
