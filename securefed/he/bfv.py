@@ -15,7 +15,7 @@ import numpy.typing as npt
 from securefed.crypto.kdf import KEY_BYTES
 from securefed.crypto.keystream import Reader, Words
 from securefed.encoding.lanes import pack_bits, packed_length, unpack_bits
-from securefed.he.packing import ERROR_BITS, CoefficientPacking
+from securefed.he.packing import ERROR_BITS, TOGETHER, CoefficientPacking
 from securefed.he.products import SmallFactor
 
 __all__ = ["SEED_BYTES", "Bfv", "BfvAdder"]
@@ -94,34 +94,53 @@ class Bfv:
             yield lanes[:left]
             left -= len(lanes)
 
-    def sent_words(self, packed: bytes | memoryview) -> Words:
-        """What was sent of the first polynomials, where it lies in a word; 0 beyond the used coefficients.
+    def sent_rows(self, packed: bytes | memoryview) -> Iterator[tuple[slice, Words]]:
+        """What was sent of the first polynomials, a few of them at a time (the last ones first), where it lies in a
+        word; 0 beyond the used coefficients.
 
         Raises:
-            RemoteProtocolError: W13, bits beyond the last coefficient.
+            RemoteProtocolError: W13, bits beyond the last coefficient; before anything is given.
         """
-        packing = self.packing
-        words = np.zeros(self.shape, "<u8")
-        found = unpack_bits(np.frombuffer(packed, "<u8"), packing.coefficients, packing.sent_bits)
-        np.left_shift(found, self.sent, out=words.reshape(-1)[: packing.coefficients])
-        return words
+        words, bits = np.frombuffer(packed, "<u8"), self.packing.sent_bits
+        for rows, used, at in reversed(self._spans(bits)):
+            found = np.zeros((rows.stop - rows.start, self.shape[1]), "<u8")
+            unpacked = unpack_bits(words[at : at + packed_length(used, bits)], used, bits)
+            np.left_shift(unpacked, self.sent, out=found.reshape(-1)[:used])
+            yield rows, found
 
-    def pack_sum(self, firsts: Words, seconds: Words) -> bytes:
+    def pack_sum(self, firsts: Words, seconds: Words) -> memoryview:
         """What `parse_sum` reads."""
-        used = firsts.reshape(-1)[: self.packing.coefficients] >> self.sent
-        whole = seconds.reshape(-1) >> self.unit
-        return b"".join((pack_bits(used, self.packing.sent_bits).data, pack_bits(whole, self.packing.ring.bits).data))
+        packed, bits = np.empty(self.sum_bytes // 8, "<u8"), self.packing.sent_bits
+        cut = self.packing.sent_bytes // 8
+        for rows, used, at in self._spans(bits):
+            words = pack_bits(firsts[rows].reshape(-1)[:used] >> self.sent, bits)
+            packed[at : at + len(words)] = words
+        behind, bits = packed[cut:], self.packing.ring.bits
+        for rows, _, at in self._spans(bits):
+            words = pack_bits(seconds[rows].reshape(-1) >> self.unit, bits)
+            behind[at : at + len(words)] = words
+        return packed.data.cast("B")
 
     def parse_sum(self, total: bytes | memoryview) -> tuple[Words, Words]:
         """Both polynomials of a sum: uint64, shape [polynomials, N], where they lie in a word; W13."""
-        cut = self.packing.sent_bytes
-        packed = np.frombuffer(total, "<u8", offset=cut)
-        seconds = unpack_bits(packed, self.shape[0] * self.shape[1], self.packing.ring.bits) << self.unit
-        return self.sent_words(memoryview(total)[:cut]), seconds.reshape(self.shape)
+        cut, firsts = self.packing.sent_bytes, np.empty(self.shape, "<u8")
+        for rows, found in self.sent_rows(memoryview(total)[:cut]):
+            firsts[rows] = found
+        seconds = unpack_bits(np.frombuffer(total, "<u8", offset=cut), firsts.size, self.packing.ring.bits)
+        return firsts, (seconds << self.unit).reshape(self.shape)
+
+    def _spans(self, bits: int) -> list[tuple[slice, int, int]]:
+        """A few polynomials at a time: which, their used coefficients, and where these begin packed to so many bits."""
+        (polynomials, degree), spans = self.shape, []
+        for start in range(0, polynomials, TOGETHER):
+            stop = min(start + TOGETHER, polynomials)
+            used = min(stop * degree, self.packing.coefficients) - start * degree
+            spans.append((slice(start, stop), used, start * degree * bits // _WORD))
+        return spans
 
 
 class BfvAdder:
-    """See `cipher.Adder`. Memory: two words for each coefficient of an update, and the payload's first polynomials."""
+    """See `cipher.Adder`. Memory: two words for each coefficient of an update."""
 
     def __init__(self, cipher: Bfv) -> None:
         self._cipher = cipher
@@ -130,19 +149,19 @@ class BfvAdder:
     def add(self, payload: bytes | memoryview) -> None:
         """See `cipher.Adder`."""
         view = memoryview(payload)
-        self._firsts += self._cipher.sent_words(view[SEED_BYTES:])
+        for rows, words in self._cipher.sent_rows(view[SEED_BYTES:]):
+            self._firsts[rows] += words
         stream = Reader(bytes(view[:SEED_BYTES]))
         for second in self._seconds:
             second += self._cipher.expand(stream, 1)[0]
 
-    def total(self) -> bytes:
+    def total(self) -> memoryview:
         """See `cipher.Adder`."""
         return self._cipher.pack_sum(self._firsts, self._seconds)
 
     def take_up(self, total: bytes | memoryview) -> None:
         """See `cipher.Adder`."""
-        firsts, seconds = self._cipher.parse_sum(total)
-        self._firsts, self._seconds = firsts, seconds.copy()
+        self._firsts, self._seconds = self._cipher.parse_sum(total)
 
 
 def _binomial(stream: Reader, shape: tuple[int, ...]) -> Words:

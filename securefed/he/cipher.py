@@ -43,7 +43,7 @@ class Adder(Protocol):
         """
         ...
 
-    def total(self) -> bytes:
+    def total(self) -> bytes | memoryview:
         """The payload of the sum, as the key holder takes it."""
         ...
 

@@ -15,10 +15,12 @@ from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
 from securefed.he.rings import Ring
 
-__all__ = ["ERROR_BITS", "CoefficientPacking"]
+__all__ = ["ERROR_BITS", "TOGETHER", "CoefficientPacking"]
 
 ERROR_BITS: Final = 21
 """η of the centred binomial errors: each is the difference of two sums of so many bits, of variance 10.5."""
+TOGETHER: Final = 8
+"""Polynomials that are worked on at a time: more would leave the cache."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class CoefficientPacking:
         for piece in values:
             rest = np.concatenate([rest, piece])
             whole = len(rest) // size * size
-            for start in range(0, whole, size * _TOGETHER):
-                yield self._packed(rest[start : min(start + size * _TOGETHER, whole)])
+            for start in range(0, whole, size * TOGETHER):
+                yield self._packed(rest[start : min(start + size * TOGETHER, whole)])
             rest = rest[whole:]
         if len(rest):
             last = np.zeros(size, "<u8")
@@ -115,7 +117,3 @@ class CoefficientPacking:
 
     def _packed(self, values: Words) -> Words:
         return self.lanes.pack(values).reshape(-1, self.ring.degree)
-
-
-_TOGETHER: Final = 8
-"""Polynomials that are worked on at a time: more would leave the cache."""

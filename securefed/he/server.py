@@ -81,7 +81,7 @@ class HomomorphicServer:
         self._sealed = SealedKeys(b"", {})
         self._sum: Adder = self._cipher.adder()
         self._survivors: tuple[ClientId, ...] = ()
-        self._total = b""
+        self._total: bytes | memoryview = b""
         self._aggregate: Aggregate | None = None
 
     @property
