@@ -14,6 +14,7 @@ from bench.figures import Report, show
 BENCHES = {
     "masking": "pairwise masking at the level of words: time over a copy, bytes, memory",
     "scale": "pairwise masking against a malicious server: large cohorts, updates larger than memory",
+    "he": "homomorphic aggregation of LoRA updates: bytes, time and memory, against TenSEAL and NVFlare",
     "demo": "the main job: exactness of the sum, loss over plain FedAvg, share of protection",
 }
 

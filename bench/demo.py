@@ -45,7 +45,14 @@ def run(*, quick: bool, quiet: bool) -> Report:
     note = f"n = {clients}, L = {threshold}: {patterns} dropout patterns with a sum, {aborted} without (all refused)"
     with tempfile.TemporaryDirectory() as folder:
         config = load(
-            None, ["name=bench", 'evaluation.arms=["plain"]', "evaluation.every_round=false", *(QUICK if quick else ())]
+            None,
+            [
+                "name=bench",
+                "method.lora_aggregation=fedit",
+                'evaluation.arms=["plain"]',
+                "evaluation.every_round=false",
+                *(QUICK if quick else ()),
+            ],
         )
         with TerminalDisplay(Console(stderr=True, quiet=quiet)) as display:
             run_job(config, Path(folder), display)

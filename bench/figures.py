@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from securefed.jobs.recorder import machine
@@ -98,9 +99,9 @@ def show(name: str, report: Report) -> None:
     for figure in report.figures:
         sign = "≤" if figure.better == "lower" else "≥"
         bound = "" if figure.bound is None else f"{sign} {figure.bound:g}{'' if figure.holds else '  MISSED'}"
-        table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, bound, figure.note)
+        table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, bound, escape(figure.note))
     for skipped in report.skipped:
-        table.add_row(skipped.name, "skipped", "", "", skipped.reason)
+        table.add_row(skipped.name, "skipped", "", "", escape(skipped.reason))
     console = Console()
     console.print(table)
     console.print(f"[dim]{report.machine}")

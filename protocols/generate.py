@@ -5,10 +5,20 @@ import sys
 from protocols.encoding import bfloat16_answers
 from protocols.encoding import known_answers as encoding
 from protocols.encoding import refusals as encoding_refusals
+from protocols.he_aggregation import client_refusals as he_client
+from protocols.he_aggregation import golden as he_golden
+from protocols.he_aggregation import holder_refusals as he_holder
+from protocols.he_aggregation import known_answers as he_aggregation
+from protocols.he_aggregation import message_answers as he_messages
+from protocols.he_aggregation import message_refusals as he_refusals
+from protocols.he_aggregation import rounds as he_rounds
+from protocols.he_aggregation import server_refusals as he_server
+from protocols.he_aggregation import slot_answers as he_slots
 from protocols.pairwise_masking import (
     client_answers,
     client_refusals,
     client_refusals_signed,
+    client_refusals_sparse,
     graph_answers,
     rounds,
     server_refusals,
@@ -47,12 +57,27 @@ def files() -> list[VectorFile]:
         rounds.rounds_sparse_signed(),
         client_refusals.client_refuses(),
         client_refusals_signed.client_refuses_signed(),
+        client_refusals_sparse.client_refuses_sparse(),
         client_answers.client_goes_on(),
         client_answers.client_goes_on_signed(),
         server_refusals.server_refuses(),
         server_refusals_signed.server_refuses_signed(),
         wrong.wrong_shares(),
         wrong.wrong_shares_signed(),
+        he_aggregation.parameters(),
+        he_aggregation.derivations(),
+        he_aggregation.lanes_and_bits(),
+        he_aggregation.encryption(),
+        he_aggregation.tagged(),
+        he_messages.messages(),
+        he_refusals.refused(),
+        he_golden.ciphertexts(),
+        he_rounds.rounds(),
+        he_client.client_refuses(),
+        he_holder.holder_refuses(),
+        he_server.server_refuses(),
+        he_slots.slots(),
+        he_slots.slots_holder_refuses(),
     ]
 
 

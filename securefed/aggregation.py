@@ -101,7 +101,8 @@ class ServerSession(Protocol):
         ...
 
     def requests(self) -> Mapping[ClientId, bytes]:
-        """What each client must be sent now; empty when the round is over."""
+        """What each client whose answer is still awaited must be sent now: of a session that was taken up again, the
+        clients that the stored one had not heard. Empty where there is none, and when the round is over."""
         ...
 
     def receive(self, client: ClientId, reply: bytes) -> None:
@@ -237,6 +238,11 @@ class Attendance:
     def answered(self) -> tuple[ClientId, ...]:
         """Who has answered in this stage, ascending."""
         return tuple(sorted(self._answered))
+
+    @property
+    def awaited(self) -> tuple[ClientId, ...]:
+        """Who is asked in this stage and has neither answered nor been refused, ascending."""
+        return tuple(sorted(self._asked - self._answered - self._refused))
 
     def next_stage(self, stage: str, threshold: int) -> tuple[ClientId, ...]:
         """End the stage; gives who answered, ascending, who alone are asked in the next.

@@ -41,9 +41,11 @@ class StageName(StrEnum):
     none = "none"
     advertise = "advertise"
     share = "share"
+    keys = "keys"
     input = "input"
     consent = "consent"
     release = "release"
+    open = "open"
 
 
 @app.command()

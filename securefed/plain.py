@@ -196,8 +196,8 @@ class PlainServer:
         return pack_snapshot(Party.SERVER, [self._spec.session, bytes([self._over]), refused, *answers])
 
     def requests(self) -> Mapping[ClientId, bytes]:
-        """The offer to all, then nothing."""
-        return {} if self._over else dict.fromkeys(self._spec.cohort, Offer(self._spec).encode(self._scheme.suite))
+        """The offer to all whose answer is awaited, then nothing."""
+        return {} if self._over else dict.fromkeys(self._present.awaited, Offer(self._spec).encode(self._scheme.suite))
 
     def receive(self, client: ClientId, reply: bytes) -> None:
         """See `aggregation.ServerSession.receive`."""

@@ -59,6 +59,7 @@ def parameters() -> VectorFile:
                 "τ": p.mask_survivors,
                 "q": p.sample,
                 "θ": p.consents,
+                "ℓ": p.inputs,
             }
         )
     return file

@@ -22,6 +22,7 @@ class Parameters:
     mask_survivors: int  # τ: so many of these must survive
     sample: int  # q: consents that a client looks for
     consents: int  # θ: so many of these must hold
+    inputs: int  # ℓ: so many must be in U1, U2 and U3
 
 
 Draw = tuple[int, int]
@@ -83,7 +84,9 @@ def least_open(n: int, adversary: Adversary, kappa: int, gone: int, most: int, s
 
         while not holds(tau):
             tau += 1  # what holds for a τ holds for all above it: tails fall
-    return tau if tau <= kappa else None
+        if tau > kappa:
+            return None
+    return tau
 
 
 def powers_of_two(most: int) -> list[int]:
@@ -91,10 +94,10 @@ def powers_of_two(most: int) -> list[int]:
     return [2**j for j in range(most.bit_length())]
 
 
-def masks_semi_honest(n: int, adversary: Adversary, greatest: int) -> int | None:
-    """The least κ ≤ k whose picks may not all be gone."""
+def masks_semi_honest(n: int, adversary: Adversary) -> int | None:
+    """The least κ whose picks may not all be gone."""
     gone = corrupt_clients(n, adversary) + dropouts(n, adversary)
-    for kappa in range(1, greatest + 1):
+    for kappa in range(1, min((n - 1) // 2, GREATEST_DRAW) + 1):
         if least_open(n, adversary, kappa, gone, n // 2, adversary.security + 1) is not None:
             return kappa
     return None
@@ -123,13 +126,15 @@ def parameters_of(n: int, adversary: Adversary) -> Parameters:
 
 def semi_honest(n: int, adversary: Adversary) -> Parameters | None:
     """The first column. None: one of its rows has no solution."""
-    C, sigma = corrupt_clients(n, adversary), adversary.security
-    shares = find(n, adversary, n - 1, C, 2, lambda k, t: t, sigma + 1)
+    C, D, sigma = corrupt_clients(n, adversary), dropouts(n, adversary), adversary.security
+    kappa = masks_semi_honest(n, adversary)
+    if kappa is None:
+        return None
+    shares = find(n, adversary, n - 1, C, kappa + kappa % 2, lambda k, t: t, sigma + 1)
     if shares is None:
         return None
     k, t = shares
-    kappa = masks_semi_honest(n, adversary, k)
-    return None if kappa is None else Parameters(False, k, t, kappa, 0, 0, 0)
+    return Parameters(False, k, t, kappa, 0, 0, 0, n - D)
 
 
 def malicious(n: int, adversary: Adversary) -> Parameters | None:
@@ -145,11 +150,11 @@ def malicious(n: int, adversary: Adversary) -> Parameters | None:
     k, t = shares
     consent = find(n, adversary, n, (n + C) // 2, 2, lambda k, t: t, sigma + 2)
     q, theta = consent or (n, least_survivors(n, adversary))
-    return Parameters(False, k, t, kappa, tau, q, theta)
+    return Parameters(False, k, t, kappa, tau, q, theta, least_survivors(n, adversary))
 
 
 def complete_graph(n: int, adversary: Adversary) -> Parameters:
     """Everyone is everyone's neighbour."""
     L = least_survivors(n, adversary)
     q, theta = (n, L) if adversary.server == MALICIOUS else (0, 0)
-    return Parameters(True, n, L, n, 0, q, theta)
+    return Parameters(True, n, L, n, 0, q, theta, L)

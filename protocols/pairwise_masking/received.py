@@ -12,7 +12,7 @@ from protocols.pairwise_masking import agreed, graph, keys, shamir, signatures
 from protocols.pairwise_masking.participant import Client, check_policy, entry_of, secrets_of
 from protocols.wire.bodies import Agreement, Delivery, Entry, Offer, Roster, Sender, Survivors, Type
 from protocols.wire.reference import PAIRWISE_MASKS, SHARE_BYTES, decode, encode_set, header
-from protocols.wire.specification import Specification, least_survivors
+from protocols.wire.specification import Specification
 
 Entries = dict[int, Entry]
 remembered = lru_cache(maxsize=1024)
@@ -49,7 +49,7 @@ def read_roster(client: Client, s: Specification, roster: bytes) -> Entries:
     assert isinstance(body, Roster)
     entries = body.entries
     require(client.id in entries, "R7", f"client {client.id} is not in the roster")
-    require(len(entries) >= least_survivors(len(s.cohort), s.adversary), "R7", f"a roster of {len(entries)}")
+    require(len(entries) >= graph.parameters(s).inputs, "R7", f"a roster of {len(entries)}")
     holders = graph.holders(s, client.id, own_pick_secret(client, s)) & frozenset(entries)
     require(len(holders) >= graph.parameters(s).threshold, "R7", f"{len(holders)} holders in the roster")
     require(entries[client.id] == entry_of(client, s), "K3", f"not the entry of client {client.id}")
@@ -81,7 +81,7 @@ def read_delivery(client: Client, s: Specification, roster: bytes, delivery: byt
     assert isinstance(body, Delivery)
     U2, own = frozenset(body.shared), own_pick_secret(client, s)
     require(client.id in U2, "R8", f"client {client.id} has not shared")
-    require(len(U2) >= least_survivors(len(s.cohort), s.adversary), "R8", f"shares of {len(U2)} clients")
+    require(len(U2) >= p.inputs, "R8", f"shares of {len(U2)} clients")
     holders = graph.holders(s, client.id, own) & U2
     require(len(holders) >= p.threshold, "R8", f"{len(holders)} holders have shared")
     require(frozenset(body.senders) <= U2, "R8", "a sender that has not shared")
@@ -164,7 +164,7 @@ def read_survivors(
     U3 = frozenset(body.survived)
     require(frozenset(shared.shared) >= U3, "R9", "a survivor that has not shared")
     require(client.id in U3, "R9", f"client {client.id} counts as dropped")
-    require(len(U3) >= least_survivors(len(s.cohort), s.adversary), "R9", f"{len(U3)} survivors")
+    require(len(U3) >= graph.parameters(s).inputs, "R9", f"{len(U3)} survivors")
     pick_secrets = {
         i: shared.senders[i].pick_secret for i in held_shares(client, s, roster, delivery) if i != client.id
     }

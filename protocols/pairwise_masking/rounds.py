@@ -63,6 +63,9 @@ MALICIOUS_COMPLETE: list[Case] = [
 SPARSE_GRAPHS: list[Case] = [
     ("sparse: one without an advertisement and one without shares", EIGHTEEN, {11: 1, 2: 2}),
     ("sparse: one without an input and one without a release", EIGHTEEN, {20: 3, 2**31: 5}),
+    ("sparse: two lost before their inputs, and one more after it", EIGHTEEN, {11: 1, 20: 3, 2**31: 5}),
+    ("sparse: more without shares than the adversary says", EIGHTEEN, {11: 1, 2: 1, 20: 2}),
+    ("sparse: more without an input than the adversary says", EIGHTEEN, {11: 1, 2: 3, 20: 3}),
     ("sparse: so many dropouts that a seed has too few shares", EIGHTEEN, {1: 2, 13: 3, 14: 5, 15: 5, 16: 5, 17: 5}),
     ("sparse, masked with some of the holders", TWENTY_FIVE, {6: 3, 17: 5}),
 ]

@@ -34,7 +34,7 @@ from protocols.wire.reference import (
 )
 from protocols.wire.specification import Specification, least_survivors
 
-LAST_STAGE = 5
+INPUT_STAGE, LAST_STAGE = 3, 5
 
 
 class RoundAborted(Exception):
@@ -121,8 +121,8 @@ class Server:
         return H(roster_message(self.specification, self.advertised))
 
     def requests(self) -> dict[int, bytes]:
-        """The message for each client that is asked in this stage."""
-        return {client: self.request(client) for client in sorted(self.asked)}
+        """The message for each client whose answer this stage still waits for."""
+        return {client: self.request(client) for client in sorted(self.asked - self.answered - self.refused)}
 
     def request(self, client: int) -> bytes:
         """The message for one client in this stage."""
@@ -226,10 +226,14 @@ class Server:
         require(not self.aborted, "R5", "the round is aborted")
         s = self.specification
         self.aborted = True  # until the stage has ended well
-        if len(self.answered) < least_survivors(len(s.cohort), s.adversary):
+        # Who is lost after the inputs is in the sum all the same: ℓ counts until then.
+        needed = (
+            graph.parameters(s).inputs if self.stage <= INPUT_STAGE else least_survivors(len(s.cohort), s.adversary)
+        )
+        if len(self.answered) < needed:
             raise RoundAborted(self.stage)
         if self.stage == LAST_STAGE:
             unmasked = unmask(s, self.roster_digest, self.advertised, self.shared, self.inputs, self.released)
             self.sum, self.wrong = unmasked.sum, unmasked.wrong
         self.aborted = False
-        self.stage += 1 if self.stage != 3 or s.malicious else 2
+        self.stage += 1 if self.stage != INPUT_STAGE or s.malicious else 2

@@ -22,14 +22,24 @@ class Combined:
     wrong: frozenset[int]
 
 
-def combine(shares: Points, threshold: int, check: Callable[[int], bytes]) -> Combined:
+def combine(
+    shares: Points, threshold: int, check: Callable[[int], bytes], found_out: frozenset[int] = frozenset()
+) -> Combined:
     """The secret that passes the check. Raises S3, or what the check raises for the first `threshold` shares.
 
-    Where these do not pass, all other choices of so many shares are tried, in lexicographic order: slow, and all
-    that there is to find. Whose share is not on the polynomial through the choice that passed has sent a wrong one;
-    of m shares, no more than ⌈(m − threshold) / 2⌉ may be.
+    Those of clients that were not found out are tried first, then the first of all. Where neither passes, all other
+    choices of so many shares are tried, in lexicographic order: slow, and all that there is to find. Whose share is
+    not on the polynomial through the choice that passed has sent a wrong one; of m shares, no more than
+    ⌈(m − threshold) / 2⌉ may be.
     """
     greatest = -(-(len(shares) - threshold) // 2)
+    trusted = [(index, value) for index, value in shares if index not in found_out]
+    if len(trusted) >= threshold:
+        try:
+            return Combined(check(shamir.combine(trusted, threshold)), frozenset())
+        except RuleBroken as broken:
+            if broken.rule not in ("S5", "S6"):
+                raise
     try:
         return Combined(check(shamir.combine(shares, threshold)), frozenset())
     except RuleBroken as broken:
@@ -93,7 +103,8 @@ def unmask(
     for i in sorted(shared):
         shares = [(j, released[j].shares[i]) for j in sorted(released) if i in released[j].shares]
         require(len(shares) >= t, "S3", f"{len(shares)} shares of {t} of a seed of client {i}")
-        combined = combine(shares, t, check_of(session, i, i in inputs, advertised[i], shared[i]))
+        check = check_of(session, i, i in inputs, advertised[i], shared[i])
+        combined = combine(shares, t, check, frozenset(wrong))
         wrong |= combined.wrong
         if i in inputs:
             keys.add(total, -1, keys.mask(keys.self_mask_key(combined.secret, session, i), count, bits))

@@ -88,6 +88,9 @@ def complete() -> list[Vector]:
         vector(at, "one of seven", {3: (5,)}, silent=(21,)),
         vector(at, "one of six", {8: (5,)}, silent=(21, 55)),
         vector(at, "the first needed ones are right: nobody looks further", {21: (1,), 55: (13,)}),
+        vector(at, "one that was found out, and two behind it", {1: (2, 3), 34: (3,), 55: (3,)}),
+        vector(at, "two that were found out, and one behind them", {1: (1, 3), 2: (1, 3), 55: (3,)}),
+        vector(at, "one that was found out is needed, and right", {1: (1,), 21: (2,), 34: (2,), 55: (2,)}),
     ]
 
 

@@ -190,7 +190,7 @@ class Arena:
         except Exception as error:
             raise Violation("closed errors", f"the server's advance: {type(error).__name__}: {error}") from error
         self.note("the stage ends")
-        self._at += 1
+        self._at = self.round.stages_done(self._server, self._at)
         aggregate = self._server.aggregate
         if aggregate is not None:
             self.result, self.over = self.round.read(aggregate), "completed"

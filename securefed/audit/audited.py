@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from securefed.audit.round import ClientId, Contribution, Play, Round, Sum
 
-__all__ = ["Audited", "PropertyViolated", "claim", "not_exact"]
+__all__ = ["Audited", "PropertyViolated", "claim", "not_as_told", "not_exact"]
 
 
 class PropertyViolated(AssertionError):
@@ -40,6 +40,16 @@ def not_exact(round_: Round, result: Sum | None, survivors: Collection[ClientId]
         return f"the sum has {len(found)} integers, the vectors have {len(expected)}"
     wrong = [at for at, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
     return f"{len(wrong)} of {len(expected)} integers of the sum are wrong, the first at {wrong[0]}"
+
+
+def not_as_told(play: Play, drops: Mapping[ClientId, str], survivors: Collection[ClientId]) -> str | None:
+    """Play on to the end with these clients silent: what is wrong with the result; None where nothing is."""
+    result = play.finish(drops)
+    if not play.round.gives_up(drops):
+        return not_exact(play.round, result, survivors)
+    if result is not None or play.aborted is None:
+        return "the round was not aborted, and lacks a client that it cannot do without"
+    return None
 
 
 class Audited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,13 +11,25 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from securefed.audit.homomorphic_rounds import homomorphic_round_of_seed
 from securefed.audit.schedule import FAULTS
-from securefed.audit.simulation import simulate
+from securefed.audit.simulation import MakeRound, own_round, simulate
 from securefed.audit.tally import Tally, simulate_many
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Try to break the aggregation.")
+
+
+class Simulated(StrEnum):
+    """Whose rounds are simulated."""
+
+    MASKS = "masks"
+    BFV = "bfv"
+
+
+def _rounds_of(scheme: Simulated) -> MakeRound:
+    return own_round if scheme is Simulated.MASKS else homomorphic_round_of_seed
 
 
 @app.callback()
@@ -29,29 +42,33 @@ def protocol(
     seeds: Annotated[int, typer.Option(min=1, help="How many rounds to simulate.")] = 500,
     seed: Annotated[int | None, typer.Option(min=0, help="Show this one round, event by event.")] = None,
     first: Annotated[int, typer.Option(min=0, help="Seed of the first round.")] = 0,
+    scheme: Annotated[
+        Simulated, typer.Option(help="Rounds of which schemes: bfv takes bfv-2048 too.")
+    ] = Simulated.MASKS,
 ) -> None:
     """Simulate rounds with an adversary that drops, delays, reorders, duplicates, changes, swaps, lies and crashes.
 
     Every round must end with the exact sum of the survivors that it names, or with a refusal or an abort, and no client
     may give both kinds of shares of a peer or mask twice. Exit status 1 where one did not.
     """
-    console = Console()
+    console, make = Console(), _rounds_of(scheme)
     if seed is not None:
-        outcome = simulate(seed)
+        outcome = simulate(seed, make)
         console.print(outcome.told(), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1 if outcome.violation is not None else 0)
     tally = Tally()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("rounds", total=seeds)
-        for so_far in simulate_many(seeds, first):
+        for so_far in simulate_many(seeds, first, make):
             tally = so_far
             progress.advance(task)
     console.print(_table(tally))
     for outcome in tally.violations:
         console.print(f"[bold red]violated[/] {escape(str(outcome.violation))}", highlight=False)
         console.print(outcome.told(), markup=False, highlight=False, soft_wrap=True)
-        console.print(f"  again: securefed audit protocol --seed {outcome.seed}", highlight=False)
+        named = "" if scheme is Simulated.MASKS else f"--scheme {scheme.value} "
+        console.print(f"  again: securefed audit protocol {named}--seed {outcome.seed}", highlight=False)
     raise typer.Exit(1 if tally.violations else 0)
 
 

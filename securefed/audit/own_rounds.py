@@ -18,6 +18,7 @@ from securefed.aggregation import (
     Credentials,
     Policy,
     RoundSpec,
+    Scheme,
     ServerSession,
     SigningKey,
     Update,
@@ -37,7 +38,7 @@ from securefed.wire.frame import Expected
 from securefed.wire.header import HEADER_BYTES, Suite
 from securefed.wire.vector_writer import read_words
 
-__all__ = ["OwnRound", "masked_round", "plain_round"]
+__all__ = ["OwnRound", "masked_round", "own_round", "plain_round", "round_of"]
 
 _MODEL = digest_in_domain("audit-model")
 
@@ -56,8 +57,12 @@ class OwnRound:
     layout: Layout
     contributions: Mapping[ClientId, Contribution]
     identities: Mapping[ClientId, ClientIdentity]
-    scheme: PairwiseMasks | PlainIntegers
+    scheme: Scheme
     secret: bytes
+
+    def round_secret(self, client: ClientId, start: int) -> bytes:
+        """What a client draws as its program starts for this time: another one each time, as a real one does."""
+        return digest_in_domain("audit-round-secret", self.secret, bytes([start]), _u32(client))
 
     def server(self) -> ServerSession:
         """The server of this round, new."""
@@ -109,18 +114,16 @@ def masked_round(
         adversary: the stated one.
         secret: 32 bytes that all keys, seeds and nonces are drawn from; fresh by default.
     """
-    own = _own(contributions, adversary, secret, masked=True)
+    own = own_round(contributions, adversary, PairwiseMasks(), secret)
     started = dict.fromkeys(own.spec.cohort, 0)
 
     def new_client(client: ClientId) -> MaskingClient:
-        # A program that was started again without its state draws another round secret, as a real one does.
         started[client] += 1
-        round_secret = digest_in_domain("audit-round-secret", own.secret, bytes([started[client]]), _u32(client))
-        return MaskingClient(own.identities[client], round_secret=round_secret)
+        return MaskingClient(own.identities[client], round_secret=own.round_secret(client, started[client]))
 
     stages = tuple(stage for stage in own.scheme.stages if adversary.malicious or stage != Stage.CONSENT)
     round_ = replace(
-        _round(own, stages),
+        round_of(own, stages),
         new_client=new_client,
         lying_server=adversary.malicious,
         held_shares=held_shares,
@@ -133,8 +136,8 @@ def plain_round(
     contributions: Mapping[ClientId, Contribution], adversary: Adversary, *, secret: bytes | None = None
 ) -> tuple[Round, OwnRound]:
     """A round of the unprotected integer scheme: what the suite must find fault with."""
-    own = _own(contributions, adversary, secret, masked=False)
-    return replace(_round(own, own.scheme.stages), lying_server=False), own
+    own = own_round(contributions, adversary, PlainIntegers(), secret)
+    return replace(round_of(own, own.scheme.stages), lying_server=False), own
 
 
 def held_shares(client: MaskingClient) -> dict[ClientId, tuple[bytes, bytes]]:
@@ -145,9 +148,10 @@ def held_shares(client: MaskingClient) -> dict[ClientId, tuple[bytes, bytes]]:
     return {owner: (both[:SHARE_BYTES], both[SHARE_BYTES:]) for owner, both in held.shares.items()}
 
 
-def _own(
-    contributions: Mapping[ClientId, Contribution], adversary: Adversary, secret: bytes | None, *, masked: bool
+def own_round(
+    contributions: Mapping[ClientId, Contribution], adversary: Adversary, scheme: Scheme, secret: bytes | None = None
 ) -> OwnRound:
+    """The parts of a round of any scheme of ours, from a secret or fresh."""
     secret = os.urandom(32) if secret is None else secret
     parameters = len(next(iter(contributions.values())).values)
     first = parameters // 3 + 1
@@ -158,7 +162,7 @@ def _own(
     )  # fmt: skip
     keys = {client: SigningKey(digest_in_domain("audit-identity", secret, _u32(client))) for client in spec.cohort}
     public = {client: key.public for client, key in keys.items()}
-    policy = Policy(frozenset({"masks" if masked else "plain"}), adversary, least_sum=2)
+    policy = Policy(frozenset({scheme.name}), adversary, least_sum=2)
     identities = {
         client: ClientIdentity(
             client, layout, policy, digest_in_domain("audit-rounding", secret, _u32(client)), Credentials(key, public)
@@ -167,11 +171,12 @@ def _own(
     }
     return OwnRound(
         replace(spec, nonce=digest_in_domain("audit-nonce", secret)), layout, dict(contributions), identities,
-        PairwiseMasks() if masked else PlainIntegers(), secret,
+        scheme, secret,
     )  # fmt: skip
 
 
-def _round(own: OwnRound, stages: tuple[str, ...]) -> Round:
+def round_of(own: OwnRound, stages: tuple[str, ...]) -> Round:
+    """As far as it is the same for all of our schemes."""
     spec, scheme = own.spec, own.scheme
     return Round(
         cohort=spec.cohort,

@@ -83,6 +83,10 @@ def whole(message: bytes) -> bytes:
     return message
 
 
+def _never(_: Mapping[ClientId, str]) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Round:
     """One new round of the protocol under audit, in which nobody has said anything yet.
@@ -111,6 +115,13 @@ class Round:
         mask_stream: optional hook. The first bytes (32 or more) of the mask that a seed of 32 bytes gives.
         resume_client, resume_server: optional hooks. A party from the bytes of its `snapshot()`.
         words_of: optional hook. The integers that an upload of this client adds to the sum, protected as they are.
+        stage_of: optional hook. The stage that a server is in, None when its round is over: for a protocol that may
+            repeat a stage, such as one that asks the next client where one does not answer.
+        gives_up: whether the protocol gives a round up in which these clients fall silent from these stages on,
+            although as many as the threshold are left: it says of some client that it cannot do without it.
+        shown_to: how many clients must have been shown a set of survivors for its sum to be had; None for as many as
+            the threshold.
+        result_stage: the stage whose answers hold the sum in clear, if the protocol has one.
     """
 
     cohort: tuple[ClientId, ...]
@@ -134,6 +145,10 @@ class Round:
     resume_client: Callable[[ClientId, bytes], Client] | None = None
     resume_server: Callable[[bytes], Server] | None = None
     words_of: Callable[[ClientId, bytes], Words] | None = None
+    stage_of: Callable[[Any], str | None] | None = None
+    gives_up: Callable[[Mapping[ClientId, str]], bool] = _never
+    shown_to: int | None = None
+    result_stage: str | None = None
 
     def plain_sum(self, clients: Iterable[ClientId]) -> list[int]:
         """The sum of these clients' integers, in Python's own."""
@@ -143,6 +158,13 @@ class Round:
     def after_update(self) -> tuple[str, ...]:
         """The stages behind the one that carries the update."""
         return self.stages[self.stages.index(self.update_stage) + 1 :]
+
+    def stages_done(self, server: Server, before: int) -> int:
+        """How many stages are over after the end of one; `before`: and before it."""
+        if self.stage_of is None:
+            return before + 1
+        stage = self.stage_of(server)
+        return len(self.stages) if stage is None else self.stages.index(stage)
 
 
 class Play:
@@ -205,7 +227,8 @@ class Play:
         stage = self.stage
         if stage is None:
             raise RuntimeError("the round is over: there is nothing to answer")
-        self.requests[stage] = requests = self.server.requests()
+        requests = self.server.requests()
+        self.requests[stage] = {**self.requests.get(stage, {}), **requests}
         for client in order if order is not None else sorted(requests):
             if client not in requests or client in absent:
                 continue
@@ -240,7 +263,8 @@ class Play:
             self.server.advance()
         except self.round.aborts as error:
             self.aborted = error
-        self._done += 1
+            return
+        self._done = self.round.stages_done(self.server, self._done)
 
     def until(self, stage: str) -> Play:
         """Honest stages until this one is open."""

@@ -21,7 +21,7 @@ from securefed.audit.round import ClientId, Contribution, Round
 from securefed.audit.schedule import HARMLESS, Fault, schedule
 from securefed.crypto.hashing import digest_in_domain
 
-__all__ = ["MakeRound", "Outcome", "own_round", "replay", "shortest", "simulate"]
+__all__ = ["MakeRound", "Outcome", "drawn", "own_round", "replay", "shortest", "simulate", "stated"]
 
 MakeRound = Callable[[int], Round]
 """A round of a seed: the same cohort, stages and contributions for the same seed."""
@@ -59,8 +59,8 @@ class Outcome:
         return "\n".join(lines)
 
 
-def own_round(seed: int) -> Round:
-    """A small round of one of our own schemes: nine in ten masked, most of these against a malicious server."""
+def drawn(seed: int) -> tuple[dict[ClientId, Contribution], bytes, np.random.Generator]:
+    """What the clients of a seed's round contribute, the secret that their keys are drawn from, and what draws more."""
     generator = np.random.default_rng((seed, 0))
     cohort = sorted(int(client) for client in generator.choice(2**16, generator.integers(3, 9), replace=False) + 1)
     parameters = int(generator.integers(2, 9))
@@ -70,12 +70,21 @@ def own_round(seed: int) -> Round:
         )
         for client in cohort
     }
-    secret = digest_in_domain("audit-simulation", seed.to_bytes(8, "big"))
+    return contributions, digest_in_domain("audit-simulation", seed.to_bytes(8, "big")), generator
+
+
+def stated(server: str, corrupt: float, clients: int, generator: np.random.Generator) -> Adversary:
+    """An adversary that a cohort of so many can be protected against."""
+    adversary = Adversary(server, corrupt, float(generator.choice([0.1, 0.2, 0.34])))
+    feasible = adversary.least_survivors(clients) <= clients - adversary.lost_clients(clients)
+    return adversary if feasible else Adversary(server, corrupt, 0.0)
+
+
+def own_round(seed: int) -> Round:
+    """A small round of one of our own schemes: nine in ten masked, most of these against a malicious server."""
+    contributions, secret, generator = drawn(seed)
     kind = generator.integers(10)
-    server = "malicious" if kind >= 3 else "semi-honest"
-    n, adversary = len(cohort), Adversary(server, 0.1, float(generator.choice([0.1, 0.2, 0.34])))
-    if adversary.least_survivors(n) > n - adversary.lost_clients(n):
-        adversary = Adversary(server, 0.1, 0.0)
+    adversary = stated("malicious" if kind >= 3 else "semi-honest", 0.1, len(contributions), generator)
     return (plain_round if kind == 0 else masked_round)(contributions, adversary, secret=secret)[0]
 
 
@@ -138,13 +147,12 @@ class _Adversary:
     def play(self) -> None:
         """The round, to its end."""
         arena = self._arena
-        for stage in arena.round.stages:
-            if arena.over is not None:
-                return
+        while arena.over is None:
+            stage = arena.stage
             incoming: list[tuple[ClientId, bytes]] = []
             for client, request in self._shuffled(self._outgoing(stage)):
                 incoming += self._answers(stage, client, request)
-            incoming += self._late_replies[stage]
+            incoming += self._late_replies.pop(stage, [])
             crashes = Counter(f.choose(len(incoming) + 1) for f in self._now(stage, "crash server"))
             for at, (client, reply) in enumerate(self._shuffled(incoming)):
                 self._crash_server(crashes[at])

@@ -26,7 +26,7 @@ class ViewProperties(Audited):
 
     def test_two_sets_of_survivors_give_no_two_sums(self) -> None:
         """However a lying server divides the honest clients between two sets of survivors, it gets at most one sum, and
-        none where neither set has been shown to as many clients as the threshold."""
+        none where neither set has been shown to as many clients as the threshold (or as `shown_to`)."""
         round_ = self.needs_an_exact_sum()
         for told_all in self._splits(round_):
             views = self._views()
@@ -37,7 +37,8 @@ class ViewProperties(Audited):
             told_less = set(self.cohort[: len(self.cohort) - self.colluders]) - told_all - {views.victim}
             most = max(len(told_all), len(told_less)) + self.colluders
             for result in results:
-                claim(result is None or most >= round_.threshold, f"{told}: the server has a sum")
+                enough = round_.threshold if round_.shown_to is None else round_.shown_to
+                claim(result is None or most >= enough, f"{told}: the server has a sum")
                 problem = None if result is None else not_exact(views.play.round, result, result.survivors)
                 claim(problem is None, f"{told}: {problem}")
 

@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from securefed.errors import LocalProtocolError
 
-__all__ = ["BFLOAT16", "BFloat16", "Floats", "Tensor", "TensorSource", "TypedTensor", "dtype_of", "read_values"]
+__all__ = [
+    "BFLOAT16", "BFloat16", "Floats", "Tensor", "TensorSource", "TypedTensor", "dtype_of", "in_floats", "read_values",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.floating]
 
@@ -98,6 +100,11 @@ class BFloat16:
     def read(self, start: int, out: npt.NDArray[np.float64]) -> None:
         """See `TensorSource.read`."""
         out[:] = _widened(_flat(self.bits)[start : start + len(out)])
+
+
+def in_floats(tensor: TypedTensor) -> Floats:
+    """An array as it is; of a `BFloat16` the same values in float32, as numpy computes with no bfloat16."""
+    return tensor.widened() if isinstance(tensor, BFloat16) else tensor
 
 
 Tensor = Floats | TensorSource

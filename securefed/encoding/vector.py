@@ -25,6 +25,8 @@ PIECE_WORDS: Final = 2**16
 """Most ring words made at a time: half a megabyte."""
 _PIECE_LANES: Final = 2**18
 """Most lanes made at a time: narrow lanes lie up to 32 in a word, and each is a float64 on its way into it."""
+_OF_A_PIECE: Final = 8
+"""So many parts a piece is decoded in: several arrays of floats are needed for each, and all stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,11 @@ class VectorEncoding:
         return dict(zip(layout.scalars, (sum_of_digits(d, numbers.bits - 1) for d in per_scalar), strict=True))
 
     def _means(self, total: Words, survivors: int, weight: int) -> Iterator[npt.NDArray[np.float64]]:
-        numbers, length = self.numbers, self.piece_words * self.numbers.lanes.per_word
+        numbers, words = self.numbers, self.piece_words // _OF_A_PIECE
         bound = survivors * 2 * numbers.greatest
-        for first in range(0, self.layout.size, length):
-            start = first // numbers.lanes.per_word
-            sums = numbers.lanes.unpack(total[start : start + self.piece_words])[: self.layout.size - first]
+        for start in range(0, -(-self.layout.size // numbers.lanes.per_word), words):
+            first = start * numbers.lanes.per_word
+            sums = numbers.lanes.unpack(total[start : start + words])[: self.layout.size - first]
             if sums.max() > bound:
                 raise RemoteProtocolError("V11", "the sum is outside its bounds: the inputs did not belong together")
             yield numbers.mean(sums, survivors, weight)

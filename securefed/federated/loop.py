@@ -24,15 +24,19 @@ from securefed.aggregation import (
 )  # fmt: skip
 from securefed.crypto.hashing import digest_in_domain
 from securefed.encoding.layout import Layout
-from securefed.errors import ConfigError
+from securefed.errors import ConfigError, RoundAborted
 from securefed.federated.checkpoint import Checkpoint
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.journal import Journal
 from securefed.federated.rounds import InProcess, RoundCost, run_round
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray, LocalTrainer
+from securefed.federated.update_plan import AllTensors, UpdatePlan
 
-__all__ = ["METRICS", "FederatedLoop", "Observer", "RoundResult", "Settings", "model_digest", "simulated_rounding_key"]
+__all__ = [
+    "METRICS", "AbortedAttempt", "FederatedLoop", "Observer", "RoundResult", "Settings", "model_digest",
+    "simulated_rounding_key",
+]  # fmt: skip
 
 METRICS = ("loss", "clipped_share")
 """What every client reports inside its protected vector: training loss, and the share of its update over the clip."""
@@ -51,7 +55,9 @@ class Settings:
         bits, clip: see `encoding.quantize.Numbers`.
         greatest_weight: 1 for a uniform mean; more to weigh clients by their examples, capped at this.
         optimizer: the server's.
-        losses: clients that are lost on purpose.
+        losses: clients that are lost on purpose, in the first attempt at their round.
+        attempts: at one round, ≥ 1: one that aborts because clients were lost is begun anew, under new keys and with
+            the whole cohort.
     """
 
     seed: int
@@ -64,6 +70,7 @@ class Settings:
     greatest_weight: int = 1
     optimizer: FedAvg = field(default_factory=FedAvg)
     losses: tuple[Loss, ...] = ()
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,23 @@ class RoundResult:
     cost: RoundCost
 
 
+@dataclass(frozen=True)
+class AbortedAttempt:
+    """An attempt at a round that gave nothing.
+
+    Attributes:
+        number: of the round.
+        error: where it ended, and why.
+        cost: what it took.
+        again: whether another attempt follows.
+    """
+
+    number: int
+    error: RoundAborted
+    cost: RoundCost
+    again: bool
+
+
 class Observer(Protocol):
     """Who watches a job: progress bars, logs, evaluations."""
 
@@ -93,6 +117,9 @@ class Observer(Protocol):
 
     def trained(self, round_number: int, client: ClientId) -> None:
         """A client has trained. Nothing of its result is told here: the simulator protects it as a network would."""
+
+    def aborted(self, attempt: AbortedAttempt) -> None:
+        """An attempt at a round ended without an aggregate."""
 
     def round(self, result: RoundResult) -> None:
         """A round is over, its checkpoint about to be written.
@@ -123,8 +150,9 @@ class FederatedLoop:
         cohort: names and ids.
         trainers: by client id; may share one model, only one trains at a time.
         scheme: how updates become their mean.
-        weights: the global model's trained tensors before the first round.
+        weights: the global model's tensors before the first round: all that any round trains, and what they stand on.
         folder: for checkpoint and journal; None keeps nothing (a round cannot be taken up again then).
+        update_plan: which of the tensors each round trains and sends.
     """
 
     def __init__(
@@ -135,6 +163,7 @@ class FederatedLoop:
         scheme: Scheme,
         weights: Mapping[str, FloatArray],
         folder: Path | None = None,
+        update_plan: UpdatePlan | None = None,
     ) -> None:
         self._settings = settings
         self._cohort = cohort
@@ -142,14 +171,15 @@ class FederatedLoop:
         self._scheme = scheme
         self._folder = folder
         self._journal = Journal(folder / "sessions.jsonl") if folder else None
-        self._layout = Layout.of(weights, METRICS)
+        self._update_plan = update_plan if update_plan is not None else AllTensors()
         # Simulated clients take part in whatever the job's configuration says: it is their user's own.
         policy = Policy(frozenset({scheme.name}), settings.adversary, least_cohort=1, least_sum=1)
         keys = {client: SigningKey() for client in cohort.by_id}
         self._public_keys = {client: key.public for client, key in keys.items()}
+        layout = self._layout(weights, 1)
         self._identities = {
             client: ClientIdentity(
-                client, self._layout, policy, simulated_rounding_key(settings.seed, name),
+                client, layout, policy, simulated_rounding_key(settings.seed, name),
                 Credentials(keys[client], self._public_keys),
             )
             for client, name in cohort.by_id.items()
@@ -167,7 +197,7 @@ class FederatedLoop:
         if path is None or not path.exists():
             return False
         checkpoint = Checkpoint.load(path, self._settings.job)
-        if Layout.of(checkpoint.weights, METRICS).digest != self._layout.digest:
+        if Layout.of(checkpoint.weights).digest != Layout.of(self.weights).digest:
             raise ConfigError("method", f"{path} holds other tensors than this method trains")
         self.weights, self.finished = dict(checkpoint.weights), checkpoint.round
         return True
@@ -176,55 +206,87 @@ class FederatedLoop:
         """All rounds that are left; gives the final weights.
 
         Raises:
-            RoundAborted: a round ended without an aggregate; the last checkpoint stands and the round can be run again.
+            RoundAborted: the last attempt at a round ended without an aggregate; the last checkpoint stands and the
+                round can be run again.
         """
         while self.finished < self._settings.rounds:
             self._round(self.finished + 1, observer)
         return self.weights
 
     def _round(self, number: int, observer: Observer) -> None:
+        losses = self._settings.losses
+        for left in reversed(range(self._settings.attempts)):
+            cost = RoundCost()
+            try:
+                self._attempt(number, observer, cost, losses)
+            except RoundAborted as error:
+                # Who was lost comes back; whose message was refused would send the same again.
+                again = left > 0 and bool(cost.lost)
+                observer.aborted(AbortedAttempt(number, error, cost, again))
+                if not again:
+                    raise
+                losses = ()
+            else:
+                return
+
+    def _attempt(self, number: int, observer: Observer, cost: RoundCost, losses: tuple[Loss, ...]) -> None:
         settings, scheme = self._settings, self._scheme
         cohort = self._cohort.choose(number, settings.clients_per_round, settings.seed)
         digest = model_digest(settings.job, self.weights)
+        layout = self._layout(self.weights, number)
         spec = new_round(
-            round_number=number, cohort=cohort, adversary=settings.adversary, model=digest, layout=self._layout,
+            round_number=number, cohort=cohort, adversary=settings.adversary, model=digest, layout=layout,
             bits=settings.bits, clip=settings.clip, greatest_weight=settings.greatest_weight,
         )  # fmt: skip
         if self._journal is not None:
             self._journal.begin(number, spec.session)
-        cost = RoundCost()
 
         def update(client: ClientId) -> Update:
-            made = self._update(client, number, digest)
+            made = self._update(client, number, digest, layout)
             observer.trained(number, client)
             return made
 
         transport = InProcess(
             # A round that aborted is run again under its number. The user of simulated clients runs their server too:
             # they keep no record over attempts, as deployed clients do.
-            {client: scheme.client(replace(self._identities[client], record=MemoryRecord())) for client in cohort},
+            {
+                client: scheme.client(replace(self._identities[client], layout=layout, record=MemoryRecord()))
+                for client in cohort
+            },
             update,
             cost,
-            lost={loss.client: loss.stage for loss in settings.losses if loss.round == number},
+            lost={loss.client: loss.stage for loss in losses if loss.round == number},
             stages=scheme.stages,
         )
-        server = scheme.server(spec, self._layout, self._public_keys)
+        server = scheme.server(spec, layout, self._public_keys)
         aggregate = run_round(server, transport, cost, lambda stage, asked: observer.stage(number, stage, asked))
-        self.weights = settings.optimizer.step(self.weights, aggregate.tensors)
+        sent = {tensor.name: self.weights[tensor.name] for tensor in layout.tensors}
+        self.weights = {**self.weights, **settings.optimizer.step(sent, self._update_plan.mean(aggregate))}
         self.finished = number
         observer.round(RoundResult(number, spec.session, self.weights, aggregate, cost))
         path = self._checkpoint_path()
         if path is not None:
             Checkpoint(settings.job, number, self.weights).save(path)
 
-    def _update(self, client: ClientId, number: int, digest: bytes) -> Update:
+    def _layout(self, weights: Mapping[str, FloatArray], number: int) -> Layout:
+        """Of one round: the plan may send other tensors in the next."""
+        names = self._update_plan.tensors(weights, number)
+        return Layout.of({name: weights[name] for name in names}, (*METRICS, *self._update_plan.metrics))
+
+    def _update(self, client: ClientId, number: int, digest: bytes, layout: Layout) -> Update:
         settings = self._settings
         trained = self._trainers[client].train(self.weights, number)
+        names = [tensor.name for tensor in layout.tensors]
+        unequal = trained.weights.keys() ^ set(names)
+        if unequal:
+            raise ConfigError(
+                "method", f"round {number} sends other tensors than client {client} trained: {min(unequal)!r}"
+            )
         weight = min(trained.examples, settings.greatest_weight)
-        tensors = {name: trained.weights[name] - old for name, old in self.weights.items()}
+        tensors = {name: trained.weights[name] - self.weights[name] for name in names}
         factor = weight / settings.greatest_weight
         over = sum(int(np.count_nonzero(np.abs(delta) * factor > settings.clip)) for delta in tensors.values())
-        metrics = {**trained.metrics, "clipped_share": over / self._layout.size}
+        metrics = {**trained.metrics, "clipped_share": over / layout.size}
         return Update(tensors, digest, weight, metrics)
 
     def _checkpoint_path(self) -> Path | None:

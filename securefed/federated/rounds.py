@@ -24,7 +24,7 @@ class RoundCost:
         training_seconds: of it, inside the clients' training.
         stage_seconds: wall time by stage without training: making, carrying, checking and adding messages.
         bytes_up, bytes_down: by client, sums over all stages; message bytes without the transport's framing.
-        lost: by client, the stage that it did not answer.
+        lost: by client, the first stage that it did not answer.
         refused: by client, the error that its answer or the request to it ended in.
     """
 
@@ -78,7 +78,7 @@ def run_round(
             try:
                 answer = transport(stage, client, request)
                 if answer is None:
-                    cost.lost[client] = stage
+                    cost.lost.setdefault(client, stage)  # a key holder is asked again, also without its input
                     continue
                 cost.bytes_up[client] = cost.bytes_up.get(client, 0) + len(answer)
                 server.receive(client, answer)

@@ -23,7 +23,8 @@ class Trained:
     """What a client has after its local steps.
 
     Attributes:
-        weights: the trained tensors, the same names, order, shapes and dtypes as the weights that it started from.
+        weights: the tensors that the round trains (`UpdatePlan.tensors`), with the shapes and dtypes of the weights
+            that it started from.
         examples: training examples (sequences) seen, ≥ 1; used where the cohort weighs clients by size.
         metrics: name to value, the same names at every client; they travel inside the protected vector and are
             only ever seen as a mean. `loss` is the mean training loss in nats a token.

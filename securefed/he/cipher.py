@@ -89,6 +89,6 @@ class Cipher(Protocol):
         """The lanes' sums over so many summands, uint64, in pieces, `packing.count` in all.
 
         Raises:
-            RemoteProtocolError: H3, H9, W13.
+            RemoteProtocolError: H3, W13.
         """
         ...

@@ -54,8 +54,9 @@ class New:
     def answer(self, request: bytes, _: Callable[[], Update]) -> tuple[bytes, Advertised]:
         """OFFER → EXCHANGE_KEY: check the round, make a key."""
         me, spec = self.identity.id, Offer.decode(request, self.parameters.suite).spec
-        encoding = self.identity.accept(self.parameters.name, spec)
+        self.identity.check_wishes(self.parameters.name, spec)
         self.identity.check_keys(spec)
+        encoding = self.identity.encoding_of(spec)
         try:
             self.parameters.check(spec)
             context = self.parameters.context(spec, encoding)

@@ -14,7 +14,7 @@ from securefed.he.cipher import Cipher
 from securefed.he.keys import RoundKey
 from securefed.he.tags import PRIME, TAGS, TaggedSum
 
-__all__ = ["open_sum"]
+__all__ = ["NOT_THE_SUM", "open_sum"]
 
 
 def open_sum(
@@ -23,8 +23,8 @@ def open_sum(
     """The ring words of the sum of the survivors' updates, uint64, shape [encoding.words].
 
     Raises:
-        RemoteProtocolError: H3 for what is no ciphertext, H9 for what opens to no integers, H5 where this is not
-            the sum over exactly the survivors, each once. Nothing of what was opened is in the error.
+        RemoteProtocolError: H3 for what is no ciphertext, H5 where this is not the sum over exactly the survivors,
+            each once. Nothing of what was opened is in the error.
     """
     lanes = np.concatenate(list(cipher.decrypt(key.secret, payload, len(survivors))))
     values, behind = lanes[: encoding.lanes_used], lanes[encoding.lanes_used :]
@@ -37,8 +37,9 @@ def open_sum(
     digits = behind.reshape(TAGS, numbers.digits).tolist()
     for value, pad, tag in zip(total.values, pads, digits, strict=True):
         if (value + pad - sum_of_digits(tag, numbers.bits - 1)) % PRIME:
-            raise RemoteProtocolError("H5", "the ciphertext is not the sum over the clients that it is said to be of")
+            raise RemoteProtocolError("H5", NOT_THE_SUM)
     return numbers.lanes.pack(values)
 
 
+NOT_THE_SUM = "the ciphertext is not the sum over the clients that it is said to be of"
 _PIECE_LANES = 2**16

@@ -30,6 +30,8 @@ class HomomorphicScheme:
 
     stages = tuple(stage.value for stage in Stage if stage is not Stage.DONE)
     update_stage = Stage.INPUT.value
+    holder_stages = (Stage.KEYS.value, Stage.OPEN.value)
+    """Exchanges with the key holder alone, who is the first client of those that are there."""
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ def _exact(name: str, suite: Suite, ring: Ring) -> HomomorphicScheme:
 
 def _approximate(name: str, suite: Suite, packing: Callable[[Numbers, int], SlotPacking]) -> HomomorphicScheme:
     def cipher(numbers: Numbers, count: int) -> Cipher:
-        from securefed.he.ckks import Ckks  # TenSEAL is needed here alone
+        from securefed.he.approximate import Ckks  # TenSEAL is needed here alone
 
         return Ckks(packing(numbers, count))
 

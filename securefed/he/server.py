@@ -81,7 +81,7 @@ class HomomorphicServer:
         self._sealed = SealedKeys(b"", {})
         self._sum: Adder = self._cipher.adder()
         self._survivors: tuple[ClientId, ...] = ()
-        self._total: bytes | memoryview = b""
+        self._sum_message = b""
         self._aggregate: Aggregate | None = None
 
     @property
@@ -111,8 +111,7 @@ class HomomorphicServer:
             case Stage.INPUT:
                 requests = {client: self._sealed_key(client).encode(context) for client in self._entries}
             case Stage.OPEN:
-                total = CiphertextSum(self._survivors, self._sealed.key_id, self._total)
-                requests = {self._holders[-1]: total.encode(context, self._spec.cohort)}
+                requests = {self._holders[-1]: self._sum_message}
             case _:
                 return {}
         done = self._present.refused.union(self._present.answered)
@@ -147,7 +146,9 @@ class HomomorphicServer:
             case Stage.OPEN:
                 lanes = self._spec.numbers.lanes
                 packed = Opened.decode(reply, expected, packed_length(self._encoding.words, lanes.ring_bits)).words
-                self._decode(unpack_bits(packed, self._encoding.words, lanes.ring_bits))
+                words = unpack_bits(packed, self._encoding.words, lanes.ring_bits)
+                self._sum_message = b""  # asked for no more, and large
+                self._decode(words)
 
     def _decode(self, words: np.typing.NDArray[np.uint64]) -> None:
         decoded = self._encoding.decode(words, len(self._survivors))
@@ -171,8 +172,7 @@ class HomomorphicServer:
                 self._stage = Stage.INPUT
             case Stage.INPUT:
                 self._survivors = self._present.next_stage(stage, self._spec.threshold)
-                self._total = self._sum.total()
-                self._sum = self._cipher.adder()
+                self._write_sum()
                 self._present.ask(self._holders[-1:])
                 self._stage = Stage.OPEN
             case Stage.OPEN:
@@ -181,6 +181,13 @@ class HomomorphicServer:
                     raise RoundAborted(
                         stage, f"client {self._holders[-1]} holds the key and gave no sum: nobody else may open it"
                     )
+
+    def _write_sum(self) -> None:
+        payload = self._sum.total()
+        self._sum = self._cipher.adder()  # what was added is not needed any more, and is large
+        context = self._parameters.expected_from(self._spec, SERVER)
+        message = CiphertextSum(self._survivors, self._sealed.key_id, payload)
+        self._sum_message = message.encode(context, self._spec.cohort)
 
     def _ask_a_holder(self) -> None:
         # One that made no key has left the round: the others' inputs do not need it.
@@ -199,7 +206,7 @@ class HomomorphicServer:
         words = self._aggregate.words if self._aggregate is not None else None
         context = self._parameters.expected_from(self._spec, self._holders[-1] if self._holders else SERVER)
         in_sum = self._present.answered if self._stage is Stage.INPUT else self._survivors
-        total = self._sum.total() if self._stage is Stage.INPUT and in_sum else self._total
+        total = self._sum.total() if self._stage is Stage.INPUT and in_sum else self._sum_message
         return pack_snapshot(
             Party.SERVER,
             [
@@ -255,7 +262,7 @@ class HomomorphicServer:
             if in_sum:
                 self._sum.take_up(total)
             return
-        self._survivors, self._total = tuple(sorted(in_sum)), bytes(total)
+        self._survivors, self._sum_message = tuple(sorted(in_sum)), bytes(total)
         if words:
             self._decode(np.frombuffer(words, "<u8").copy())
 
@@ -276,11 +283,18 @@ class HomomorphicServer:
             case Stage.INPUT:
                 whole = keyed and self._holders[-1] in known and in_sum == answered <= known and not opened
             case Stage.OPEN:
-                whole = keyed and enough and len(self._total) == self._cipher.sum_bytes and bool(answered) is opened
+                stored = opened or self._stored_sum() == self._survivors
+                whole = keyed and enough and stored and bool(answered) is opened
             case _:
                 whole = enough or not opened
         if not whole or not known <= set(self._spec.cohort):
             raise ValueError
+
+    def _stored_sum(self) -> tuple[ClientId, ...]:
+        """Whose sum the stored message is."""
+        expected, size = self._parameters.expected_from(self._spec, SERVER), self._cipher.sum_bytes
+        cohort, message = self._spec.cohort, self._sum_message
+        return CiphertextSum.decode(message, expected, size, cohort, self._entries.keys()).survivors
 
     def _asked(self) -> tuple[ClientId, ...]:
         match self._stage:

@@ -1,24 +1,24 @@
-"""The ways to train that a run compares: public, local, federated in the clear and under masks, central.
+"""The ways to train that a run compares: public, local, federated in the clear and protected, central.
 
 All start from the same weights, see the same number of examples a client, and are measured on the same held-out blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from securefed.aggregation import Adversary, ClientId, Scheme
+from securefed.aggregation import Adversary, Scheme
 from securefed.federated.cohort import Loss
-from securefed.federated.loop import FederatedLoop, RoundResult, Settings
+from securefed.federated.loop import FederatedLoop, Settings
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray
 from securefed.jobs.configuration import Configuration, digest
 from securefed.jobs.material import ClientBlocks, Material
 from securefed.jobs.recorder import Recorder
+from securefed.jobs.watching import Display, RoundWatcher
 from securefed.llm import methods
 from securefed.llm.blocks import Blocks
 from securefed.llm.client import LanguageModelTrainer, LocalPlan
@@ -26,37 +26,19 @@ from securefed.llm.evaluation import evaluate
 from securefed.llm.runtime import derived_seed
 from securefed.llm.schedule import Schedule
 from securefed.llm.training import fit
-from securefed.plain import PlainFloats, PlainIntegers
-from securefed.secagg import PairwiseMasks
+from securefed.schemes import SCHEMES
 
-__all__ = ["Arms", "Display", "adversary_of", "clip_of", "cohort_of", "main_arm"]
+__all__ = ["Arms", "adversary_of", "clip_of", "cohort_of", "main_arm"]
 
-SCHEMES: Mapping[str, Callable[[], Scheme]] = {"masks": PairwiseMasks, "plain": PlainIntegers, "float": PlainFloats}
-
-
+ATTEMPTS = 2
+"""At a round: one that the loss of a client ended is begun anew, as a deployment would."""
 ADAM_BOUND = 1.2
 """(1 − β1) / √((1 − β2)(1 − β1²/β2)) is 1.165 for the betas of `llm.training`, rounded up."""
 
 
-class Display(Protocol):
-    """What is shown while a run goes on."""
-
-    def begin(self, arm: str, steps: int, what: str) -> None:
-        """An arm begins, with so many steps of a kind."""
-
-    def step(self, text: str = "") -> None:
-        """One of them is done."""
-
-    def note(self, text: str) -> None:
-        """What is going on inside the step."""
-
-    def line(self, text: str) -> None:
-        """A line that stays."""
-
-
 def main_arm(config: Configuration) -> str:
     """The arm that the run is for: the federation under the configured scheme."""
-    return "masks" if config.aggregation.scheme == "masks" else "plain"
+    return SCHEMES[config.aggregation.scheme].protection.value
 
 
 def clip_of(config: Configuration) -> float:
@@ -76,8 +58,7 @@ def cohort_of(config: Configuration, clients: int) -> int:
 
 def adversary_of(config: Configuration) -> Adversary:
     """Whom the rounds of this job are protected against."""
-    aggregation = config.aggregation
-    return Adversary(aggregation.server, aggregation.corrupt, aggregation.dropouts)
+    return config.aggregation.adversary
 
 
 class Arms:
@@ -100,17 +81,16 @@ class Arms:
         self._display = display
         self._folder = folder
 
-    def name(self, client: ClientId) -> str:
-        """Of a client."""
-        return self._material.cohort.by_id[client]
-
     def public(self) -> None:
         """The base model as it is."""
         self._display.begin("public", len(self._material.clients), "clients")
         self.measure("public", self._material.weights, final=True, show=True)
 
     def local(self) -> None:
-        """Each client alone: as many steps as in all rounds, with a learning rate of its own."""
+        """Each client alone: as many steps as in all rounds, with a learning rate of its own.
+
+        What is fixed in a round so that a mean is right (`llm.lora_aggregation`) need not be fixed here.
+        """
         config, clients = self._config, self._material.clients
         self._display.begin("local", len(clients), "clients")
         for client in clients:
@@ -154,14 +134,17 @@ class Arms:
         Goes on from the arm's checkpoint where there is one. Gives the final weights.
         """
         config, material = self._config, self._material
-        scheme = SCHEMES[config.aggregation.scheme if arm == main_arm(config) else "float"]()
+        scheme = SCHEMES[config.aggregation.scheme if arm == main_arm(config) else "float"].make()
         folder = self._folder / "state" / arm
         folder.mkdir(parents=True, exist_ok=True)
         clients = material.cohort.by_id
         training, plan = config.training, self._plan()
+        ranks = config.method.client_ranks if config.method.kind == "lora" else ()
         trainers = {
-            client: LanguageModelTrainer(blocks.name, material.module, blocks.train, plan)
-            for client, blocks in zip(clients, material.clients, strict=True)
+            client: LanguageModelTrainer(
+                blocks.name, material.module, blocks.train, plan, update_plan=material.update_plan, rank=rank
+            )
+            for client, blocks, rank in zip(clients, material.clients, ranks or [None] * len(clients), strict=True)
         }
         settings = Settings(
             seed=config.seed,
@@ -174,8 +157,11 @@ class Arms:
             greatest_weight=1 if training.weighting == "uniform" else training.local_steps * training.batch,
             optimizer=FedAvg(training.server_learning_rate),
             losses=self._losses(scheme),
+            attempts=ATTEMPTS,
         )
-        loop = FederatedLoop(settings, material.cohort, trainers, scheme, material.weights, folder)
+        loop = FederatedLoop(
+            settings, material.cohort, trainers, scheme, material.weights, folder, material.update_plan
+        )
         resumed = loop.resume()
         self._display.begin(arm, training.rounds, "rounds")
         if resumed and loop.finished:
@@ -183,7 +169,7 @@ class Arms:
             self._display.line(f"{arm}: taken up after round {loop.finished}")
             for _ in range(loop.finished):
                 self._display.step()
-        return loop.run(_Watcher(self, arm, self._display, config))
+        return loop.run(RoundWatcher(arm, clients, config, self._recorder, self._display, self.measure))
 
     def _plan(self) -> LocalPlan:
         training = self._config.training
@@ -197,14 +183,20 @@ class Arms:
         )
 
     def _losses(self, scheme: Scheme) -> tuple[Loss, ...]:
-        """The client that is lost on purpose; in a scheme with fewer stages, the same survivors result."""
+        """The client that is lost on purpose; in the scheme to compare with, the same survivors result."""
         config, cohort = self._config, self._material.cohort
         stage: str = config.aggregation.lose_stage
-        number = config.aggregation.lose_round
-        if stage not in ("none", *scheme.stages):
-            # A client lost before its input is no survivor; one lost after it is.
-            stage = "none" if stage == "release" else scheme.update_stage
+        if stage == "none":
+            return ()
+        number, own = config.aggregation.lose_round, SCHEMES[config.aggregation.scheme]
         asked = cohort.choose(number, config.training.clients_per_round, config.seed)
+        if stage in own.holder_stages:
+            asked = asked[:1]  # nobody else is asked there
+        if stage not in scheme.stages:
+            # A client lost before its input is no survivor. One lost after it is: its update counts, or the round is
+            # run again with all.
+            before = own.stages.index(stage) < own.stages.index(own.make().update_stage)
+            stage = scheme.update_stage if before else "none"
         return Loss.choose(stage, scheme.stages, number, asked)
 
     def measure(
@@ -232,56 +224,3 @@ class Arms:
             loss=held_out.loss, tokens=held_out.tokens, perplexity=held_out.perplexity,
         )  # fmt: skip
         return held_out.loss
-
-    def record(self, arm: str, result: RoundResult) -> None:
-        """Write a round and its costs down."""
-        names, cost = self._material.cohort.by_id, result.cost
-        self._recorder.write(
-            "round", arm=arm, round=result.number, seconds=cost.seconds, training_seconds=cost.training_seconds,
-            protection_seconds=cost.protection_seconds, stages=cost.stage_seconds,
-            survivors=len(result.aggregate.survivors), cohort=len(cost.bytes_down),
-            lost=[{"client": names[client], "stage": stage} for client, stage in cost.lost.items()],
-            refused=[{"client": names[client], "error": error} for client, error in cost.refused.items()],
-            bytes_up={names[client]: size for client, size in sorted(cost.bytes_up.items())},
-            bytes_down={names[client]: size for client, size in sorted(cost.bytes_down.items())},
-            training_loss=result.aggregate.metrics["loss"],
-            clipped_share=result.aggregate.metrics["clipped_share"],
-            session=result.session.hex()[:16],
-        )  # fmt: skip
-
-
-class _Watcher:
-    """Shows and records one federated arm."""
-
-    def __init__(self, arms: Arms, arm: str, display: Display, config: Configuration) -> None:
-        self._arms = arms
-        self._arm = arm
-        self._display = display
-        self._config = config
-        self._trained = 0
-        self._asked = 0
-
-    def stage(self, round_number: int, stage: str, clients: int) -> None:
-        self._trained, self._asked = 0, clients
-        self._display.note(f"round {round_number}: {stage}, {clients} asked")
-
-    def trained(self, round_number: int, client: ClientId) -> None:
-        self._trained += 1
-        self._display.note(f"round {round_number}: {self._trained}/{self._asked} trained")
-
-    def round(self, result: RoundResult) -> None:
-        cost, last = result.cost, result.number == self._config.training.rounds
-        self._arms.record(self._arm, result)
-        shown = f"training {result.aggregate.metrics['loss']:.3f}"
-        if last or self._config.evaluation.every_round:
-            loss = self._arms.measure(self._arm, result.weights, final=last, round_number=result.number)
-            shown += f", held-out {loss:.3f}"
-        for client, stage in cost.lost.items():
-            self._display.line(
-                f"round {result.number}: {self._arms.name(client)} was lost before it answered '{stage}'"
-            )
-        for client, error in cost.refused.items():
-            self._display.line(f"round {result.number}: {self._arms.name(client)} refused: {error}")
-        survivors = f"{len(result.aggregate.survivors)}/{len(cost.bytes_down)} clients"
-        seconds = f"protected in {cost.protection_seconds:.2f} s"
-        self._display.step(f"round {result.number}: loss {shown}; {survivors}, {seconds}")

@@ -20,13 +20,19 @@ from pydantic import (
     model_validator,
 )
 
+from securefed.aggregation import Adversary
+from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
+from securefed.schemes import SCHEMES, Protection
 
 __all__ = ["Arm", "Configuration", "Section", "digest", "sections"]
 
-Arm = Literal["public", "local", "plain", "masks", "central"]
-"""A way to train: the public model as it is, each client alone, federated in the clear and under masks, and all
-data in one place."""
+Arm = Literal["public", "local", "plain", "masks", "encrypted", "central"]
+"""A way to train: the public model as it is, each client alone, federated in the clear, under masks or encrypted, and
+all data in one place."""
+
+Stage = Literal["none", "advertise", "share", "keys", "input", "consent", "release", "open"]
+"""An exchange of any scheme, in the order of a round; or none of them."""
 
 
 def _as_tuple(value: object) -> object:
@@ -39,10 +45,15 @@ def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+_UNIQUE = Field(json_schema_extra={"uniqueItems": True})
 _Word = Annotated[str, Field(min_length=1)]
-_Words = Annotated[tuple[_Word, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once)]
-_Layers = Annotated[tuple[_Word, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_each_once)]
-_Arms = Annotated[tuple[Arm, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once)]
+_Words = Annotated[tuple[_Word, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE]
+_Layers = Annotated[
+    tuple[_Word, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE
+]
+_Arms = Annotated[tuple[Arm, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE]
+_Rank = Annotated[int, Field(ge=1, le=4096)]
+_Ranks = Annotated[tuple[_Rank, ...], BeforeValidator(_as_tuple)]
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0, le=10)]
 _Clients = Annotated[int, Field(ge=0, le=100_000)]
@@ -125,12 +136,16 @@ class Method(Section):
 
     kind: Literal["lora", "full", "pretrain"] = "lora"
     """adapters, all weights, or all weights from a random start (model.base then gives the shape alone)"""
-    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    rank: _Rank = 8
     """of the adapters"""
     alpha: Annotated[float, Field(gt=0, le=65_536)] = 16.0
     """adapters count alpha / rank"""
     targets: Literal["all-linear"] | _Layers = "all-linear"
     """linear layers that get an adapter, by name"""
+    lora_aggregation: Literal["ffa", "alternate", "core", "fedit"] = "ffa"
+    """B alone with A fixed, A and B in turns, a core between fixed factors, or A and B averaged apart (biased)"""
+    client_ranks: _Ranks = ()
+    """rank of each client's adapter, in the clients' order, at most rank; empty: rank for all"""
 
 
 class Training(Section):
@@ -157,29 +172,61 @@ class Training(Section):
 class Aggregation(Section):
     """How updates become their sum, and who is lost on purpose."""
 
-    scheme: Literal["masks", "plain", "float"] = "masks"
-    """integers under pairwise masks, the same integers in the clear, or floats in the clear"""
+    scheme: Literal["masks", "bfv", "bfv-2048", "ckks", "ckks-compact", "plain", "float"] = "masks"
+    """integers under pairwise masks, encrypted (bfv, ckks), or in the clear; or floats in the clear"""
     bits: Annotated[int, Field(ge=2, le=32)] = 16
     """of one quantised number"""
     clip: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """greatest magnitude of one number of an update"""
     server: Literal["malicious", "semi-honest"] = "malicious"
-    """what masks protect from: one that lies, or one that follows the protocol and looks"""
+    """what updates are protected from: one that lies, or one that follows the protocol and looks"""
     corrupt: _Thousandths = 0.25
-    """share of a cohort that is corrupt with the server, in thousandths; at least one client"""
+    """share of a cohort that is corrupt with the server, in thousandths; at least one client. bfv and ckks need 0"""
     dropouts: _Thousandths = 0.25
     """share of a cohort that may be lost in a round, in thousandths"""
-    lose_stage: Literal["none", "advertise", "share", "input", "consent", "release"] = "none"
-    """stage in which one client is lost on purpose"""
+    lose_stage: Stage = "none"
+    """stage of the scheme in which one client is lost on purpose: in keys and open of bfv and ckks the key holder"""
     lose_round: _Round = 3
     """round in which it is lost, counted from 1"""
+
+    @property
+    def adversary(self) -> Adversary:
+        """Whom the rounds are protected against, with σ and η as they are by default.
+
+        Raises:
+            ConfigError: a share that is not in thousandths.
+        """
+        try:
+            return Adversary(self.server, self.corrupt, self.dropouts)
+        except ConfigError as error:
+            raise ConfigError(error.key.replace("adversary", "aggregation"), f"got {error.detail}") from None
+
+    def check_scheme(self) -> None:
+        """Refuse what the scheme has not, or does not stand.
+
+        Raises:
+            ConfigError: `aggregation.corrupt` or `aggregation.lose_stage`.
+        """
+        scheme = SCHEMES[self.scheme]
+        if scheme.shares_a_key and self.corrupt:
+            raise ConfigError(
+                "aggregation.corrupt",
+                f'got {self.corrupt:g}; all clients of a "{self.scheme}" round share its key, so one that works with '
+                "the server opens every update: set it to 0 where no client does, or take aggregation.scheme masks, "
+                "which stands such clients",
+            )
+        if self.lose_stage not in ("none", *scheme.stages):
+            has = f'the scheme "{self.scheme}" has {", ".join(scheme.stages)}'
+            raise ConfigError("aggregation.lose_stage", f'got "{self.lose_stage}"; {has}')
+        if self.lose_stage == "consent" and self.server != "malicious":
+            raise ConfigError("aggregation.lose_stage", 'got "consent"; only a "malicious" server has that stage')
 
 
 class Evaluation(Section):
     """What the result is compared with, on text that was held out."""
 
     arms: _Arms = ("public", "local", "plain", "masks", "central")
-    """the public model, each client alone, federated in the clear, under masks, all data in one place"""
+    """the public model, each client alone, federated in the clear, all data in one place; always the run's own"""
     every_round: bool = True
     """after each round, not only at the end"""
     max_tokens_per_client: Annotated[int, Field(ge=2, le=10**12)] = 4096
@@ -208,7 +255,7 @@ class Configuration(Section):
     def _fits_together(self) -> Configuration:
         """What no key can see alone. ConfigError passes through pydantic, ValueError would be wrapped."""
         data, model, training, aggregation = self.data, self.model, self.training, self.aggregation
-        cohort = training.clients_per_round
+        cohort, scheme = training.clients_per_round, SCHEMES[aggregation.scheme]
         if set(self.name) <= {"."}:
             raise ConfigError("name", f'got "{self.name}"; a name of dots alone is no directory of its own')
         if data.source == "jsonl" and not data.file:
@@ -219,11 +266,20 @@ class Configuration(Section):
         if aggregation.lose_stage != "none" and aggregation.lose_round > training.rounds:
             allowed = f"allowed is at most training.rounds ({training.rounds})"
             raise ConfigError("aggregation.lose_round", f"got {aggregation.lose_round}; {allowed}")
-        if aggregation.lose_stage == "consent" and aggregation.server != "malicious":
-            raise ConfigError("aggregation.lose_stage", 'got "consent"; only a "malicious" server has that stage')
+        aggregation.check_scheme()
+        if max(self.method.client_ranks, default=1) > self.method.rank:
+            allowed = f"allowed is at most method.rank ({self.method.rank}) for each client"
+            raise ConfigError("method.client_ranks", f"got {list(self.method.client_ranks)}; {allowed}")
         for key, number in (("training.clients_per_round", cohort), ("data.max_clients", data.max_clients)):
-            if number == 1 and aggregation.scheme == "masks":
+            if number == 1 and scheme.protection is not Protection.NONE:
                 raise ConfigError(key, "got 1; the sum over one client is its update: allowed is 0 or ≥ 2")
+        # Where all clients are asked, the job says it as soon as their text is read and they are counted.
+        problem = aggregation.adversary.infeasible(cohort) if cohort else None
+        if problem:
+            where = "aggregation.dropouts, aggregation.corrupt, or this"
+            raise ConfigError("training.clients_per_round", f"got {cohort}; {problem} ({where})")
+        if cohort:
+            scheme.check_numbers(Numbers(cohort, aggregation.bits, 1.0))  # the clip changes nothing that is checked
         return self
 
     def to_toml(self) -> str:

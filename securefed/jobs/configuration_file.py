@@ -71,7 +71,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
             return f"a {'whole ' if kind == 'integer' else ''}number {bounds}".strip()
         case "array":
             least = "not empty, " if schema.get("minItems") else ""
-            return f"a list, {least}without repeats, of: {_allowed(schema['items'])}"
+            unique = "without repeats, " if schema.get("uniqueItems") else ""
+            return f"a list, {least}{unique}of: {_allowed(schema['items'])}"
     if "pattern" in schema:
         return "a string of letters, digits, dots, dashes and underscores"
     return "a string that is not empty" if schema.get("minLength") else "a string"

@@ -6,18 +6,21 @@ import shutil
 from pathlib import Path
 from time import perf_counter
 
+from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
 from securefed.federated.files import replace
 from securefed.federated.training import FloatArray
-from securefed.jobs.arms import Arms, Display, adversary_of, clip_of, cohort_of, main_arm
+from securefed.jobs.arms import Arms, adversary_of, clip_of, cohort_of, main_arm
 from securefed.jobs.configuration import Configuration, digest
 from securefed.jobs.configuration_file import load
 from securefed.jobs.material import Material, corpus_of, prepare, public_start
-from securefed.jobs.model_card import model_card
+from securefed.jobs.model_card import model_card, warnings_of
 from securefed.jobs.recorder import Recorder, machine, now, versions
+from securefed.jobs.watching import Display
 from securefed.llm import methods
 from securefed.llm.runtime import use_threads
 from securefed.report import write_report
+from securefed.schemes import SCHEMES
 
 __all__ = ["discard_unstarted", "new_folder", "run"]
 
@@ -60,6 +63,8 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
     else:
         replace(stored, config.to_toml().encode())
     recorder = Recorder(folder / METRICS)
+    for warning in warnings_of(config):
+        display.line(f"warning: {warning}")
     material = _material(config, folder, recorder, display)
     _record_start(config, material, recorder)
     arms = Arms(config, material, recorder, display, folder)
@@ -70,7 +75,7 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
         if arm != main and (arm not in config.evaluation.arms or arm in done):
             continue
         start = perf_counter()
-        if arm in ("masks", "plain"):
+        if arm in (main, "plain"):
             weights = arms.federated(arm)
             if arm == main:
                 _keep_result(config, material, weights, folder)
@@ -83,9 +88,11 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
 
 def _material(config: Configuration, folder: Path, recorder: Recorder, display: Display) -> Material:
     corpus = corpus_of(config)
-    problem = adversary_of(config).infeasible(cohort_of(config, len(corpus.silos)))
+    cohort = cohort_of(config, len(corpus.silos))
+    problem = adversary_of(config).infeasible(cohort)
     if problem:
         raise ConfigError("aggregation", problem)
+    SCHEMES[config.aggregation.scheme].check_here(Numbers(cohort, config.aggregation.bits, clip_of(config)))
     start = perf_counter()
     if config.model.base:
         base = config.model.base
@@ -119,8 +126,9 @@ def _keep_base(made: Path, folder: Path) -> Path:
 
 def _record_start(config: Configuration, material: Material, recorder: Recorder) -> None:
     cohort, adversary = cohort_of(config, len(material.clients)), adversary_of(config)
+    libraries = SCHEMES[config.aggregation.scheme].libraries
     recorder.write(
-        "start", name=config.name, time=now(), seed=config.seed, versions=versions(), machine=machine(),
+        "start", name=config.name, time=now(), seed=config.seed, versions=versions(libraries), machine=machine(),
         clients=[
             {
                 "id": number,
@@ -131,7 +139,8 @@ def _record_start(config: Configuration, material: Material, recorder: Recorder)
             for number, client in enumerate(material.clients, start=1)
         ],
         parameters={"total": material.parameters, "trained": material.trained_parameters},
-        method=config.method.kind, scheme=config.aggregation.scheme,
+        method=config.method.kind, scheme=config.aggregation.scheme, warnings=warnings_of(config),
+        lora_aggregation=config.method.lora_aggregation if config.method.kind == "lora" else "",
         threshold=adversary.least_survivors(cohort), bits=config.aggregation.bits, clip=clip_of(config),
         adversary=config.aggregation.server, corrupt=adversary.corrupt_clients(cohort), corpus=material.corpus.digest,
     )  # fmt: skip

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from securefed.errors import ConfigError
 from securefed.federated.cohort import Cohort
 from securefed.federated.training import FloatArray
+from securefed.federated.update_plan import AllTensors, UpdatePlan
 from securefed.jobs.configuration import Configuration
 from securefed.llm import methods
 from securefed.llm.blocks import Blocks, pack, spread
 from securefed.llm.corpus import Corpus
 from securefed.llm.jsonl import jsonl
+from securefed.llm.lora_aggregation import LoraAggregation, LoraPlan
 from securefed.llm.methods import LoraOptions, Method
 from securefed.llm.models import check_fit, demo_configuration, from_configuration, load_configuration, load_model
 from securefed.llm.pretraining import Base, Pretraining, pretrained
@@ -48,7 +50,8 @@ class Material:
         module: the model to train; what it holds between two uses does not matter.
         tokenizer: of the model.
         base: directory or hub id of the model that everybody starts from.
-        weights: its trained tensors: where every arm starts.
+        weights: the method's tensors (`methods.weights`): where every arm starts.
+        update_plan: what of them a federated round trains and sends.
         parameters: of the whole model.
     """
 
@@ -58,6 +61,7 @@ class Material:
     tokenizer: PreTrainedTokenizerBase
     base: str
     weights: dict[str, FloatArray]
+    update_plan: UpdatePlan
     parameters: int
 
     @property
@@ -67,8 +71,9 @@ class Material:
 
     @property
     def trained_parameters(self) -> int:
-        """Of the trained tensors."""
-        return sum(array.size for array in self.weights.values())
+        """Trained and sent by a client in one round: the mean of two rounds, which may send different tensors."""
+        names = [name for number in (1, 2) for name in self.update_plan.tensors(self.weights, number)]
+        return sum(self.weights[name].size for name in names) // 2
 
 
 def corpus_of(config: Configuration) -> Corpus:
@@ -165,7 +170,7 @@ def prepare(config: Configuration, corpus: Corpus, base: str) -> Material:
     module = methods.attach(
         model,
         Method(method.kind),
-        lora=LoraOptions(method.rank, method.alpha, targets),
+        lora=LoraOptions(method.rank, method.alpha, targets, aggregation=method.lora_aggregation),
         seed=derived_seed(config.seed, "adapter"),
     )
     clients = []
@@ -176,4 +181,17 @@ def prepare(config: Configuration, corpus: Corpus, base: str) -> Material:
             if blocks.targets < 1:
                 raise ConfigError("data.min_characters", f"client {silo.name!r} has nothing to {what}")
         clients.append(ClientBlocks(silo.name, train, held_out))
-    return Material(corpus, tuple(clients), module, tokenizer, base, dict(methods.weights(module)), parameters)
+    weights = methods.weights(module)
+    return Material(
+        corpus, tuple(clients), module, tokenizer, base, weights, _update_plan(config, len(clients)), parameters
+    )
+
+
+def _update_plan(config: Configuration, clients: int) -> UpdatePlan:
+    method = config.method
+    if method.kind != "lora":
+        return AllTensors()
+    if len(method.client_ranks) not in (0, clients):
+        allowed = f"allowed is one for each of the {clients} clients, or none"
+        raise ConfigError("method.client_ranks", f"got {len(method.client_ranks)} ranks; {allowed}")
+    return LoraPlan(LoraAggregation.of(method.lora_aggregation), method.rank if method.client_ranks else None)

@@ -3,20 +3,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from securefed import __version__
 from securefed.jobs.arms import adversary_of, cohort_of
 from securefed.jobs.configuration import Configuration
+from securefed.llm.lora_aggregation import FEDIT_WARNING
+from securefed.schemes import SCHEMES, Protection
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "warnings_of"]
 
-_PROTECTION = {
-    "masks": (
-        "Updates were summed under pairwise masks (suite 1) in rounds of {asked} clients, protected against {adversary}: it learns the sum of the updates of a "
+_PROTECTION: Final[Mapping[Protection, str]] = {
+    Protection.MASKS: (
+        "Updates were summed under pairwise masks (suite {suite:#04x}) in rounds of {asked} clients, protected against {adversary}: it learns the sum of the updates of a "
         "round's survivors, at least {threshold}, and nothing else about any one of them. Poisoning is not covered."
     ),
-    "plain": "Updates were summed in the clear: the server saw each of them.",
-    "float": "Updates were summed in the clear: the server saw each of them.",
+    Protection.ENCRYPTION: (
+        "Updates were summed under homomorphic encryption (`{scheme}`, suite {suite:#04x}) in rounds of {asked} clients, protected against a {server} server that no client works with: it learns the sum of the updates of a "
+        "round's survivors, at least {threshold}, and nothing else about any one of them. In each round the key holder, one of the clients, learns that sum too. All clients of a round share its key: **a client that worked with the server could have opened every update of the round.** "
+        "Poisoning is not covered."
+    ),
+    Protection.NONE: "Updates were summed in the clear: the server saw each of them.",
 }
+
+
+def warnings_of(config: Configuration) -> list[str]:
+    """What whoever reads a run's result must know of its configuration, a paragraph each; usually none."""
+    method = config.method
+    return [FEDIT_WARNING] if method.kind == "lora" and method.lora_aggregation == "fedit" else []
 
 
 def model_card(config: Configuration, clients: int) -> bytes:
@@ -30,10 +45,14 @@ def model_card(config: Configuration, clients: int) -> bytes:
     base = config.model.base or "../base"
     asked, adversary = cohort_of(config, clients), adversary_of(config)
     library = "peft" if method.kind == "lora" else "transformers"
-    trained = f"LoRA, rank {method.rank}" if method.kind == "lora" else f"all weights ({method.kind})"
-    protection = _PROTECTION[config.aggregation.scheme].format(
-        adversary=adversary, threshold=adversary.least_survivors(asked), asked=asked
-    )
+    lora = f"LoRA, rank {method.rank}, aggregated by {method.lora_aggregation}"
+    trained = lora if method.kind == "lora" else f"all weights ({method.kind})"
+    warnings = "".join(f"\n**Note.** {one}\n" for one in warnings_of(config))
+    entry = SCHEMES[config.aggregation.scheme]
+    protection = _PROTECTION[entry.protection].format(
+        adversary=adversary, threshold=adversary.least_survivors(asked), asked=asked,
+        scheme=config.aggregation.scheme, suite=entry.suite, server=config.aggregation.server,
+    )  # fmt: skip
     return f"""---
 library_name: {library}
 base_model: {base}
@@ -45,7 +64,7 @@ tags: [federated-learning, secure-aggregation]
 
 Trained federatedly with securefed {__version__}: {clients} clients, {training.rounds} rounds of {training.local_steps} local steps, {trained}, from the base model
 `{base}`. `config.toml` beside this folder says everything that was asked for; `report.html` what came of it.
-
+{warnings}
 ## What was protected
 
 {protection}

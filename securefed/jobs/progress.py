@@ -15,6 +15,7 @@ TITLES = {
     "pretraining": "public model, pretraining",
     "public": "public model, held-out",
     "masks": "federated under masks",
+    "encrypted": "federated, encrypted",
     "plain": "federated in the clear",
     "local": "each client alone",
     "central": "all data in one place",
@@ -22,7 +23,7 @@ TITLES = {
 
 
 class TerminalDisplay:
-    """An `arms.Display` for people; used as a context."""
+    """An `watching.Display` for people; used as a context."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -52,14 +53,14 @@ class TerminalDisplay:
         self._progress.stop()
 
     def begin(self, arm: str, steps: int, what: str) -> None:
-        """See `arms.Display`."""
+        """See `watching.Display`."""
         self._title = TITLES.get(arm, arm)
         self._task = self._progress.add_task(self._title, total=steps, what=what, note="")
         if not self._console.is_terminal:
             self._console.print(f"{self._title}: {steps} {what}", highlight=False)
 
     def step(self, text: str = "") -> None:
-        """See `arms.Display`."""
+        """See `watching.Display`."""
         # A round is worth a line that stays; a training step is not.
         stays = text.startswith("round ")
         if stays:
@@ -68,10 +69,10 @@ class TerminalDisplay:
             self._progress.update(self._task, advance=1, note="" if stays else text)
 
     def note(self, text: str) -> None:
-        """See `arms.Display`."""
+        """See `watching.Display`."""
         if self._task is not None:
             self._progress.update(self._task, note=text)
 
     def line(self, text: str) -> None:
-        """See `arms.Display`."""
+        """See `watching.Display`."""
         self._progress.console.print(f"  {text}", highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -44,9 +45,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """Of what decides a run's numbers."""
-    libraries = ("torch", "transformers", "peft", "tokenizers", "numpy", "cryptography")
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Of what decides a run's numbers; `more` are distributions that this run alone needs."""
+    libraries = ("torch", "transformers", "peft", "tokenizers", "numpy", "cryptography", *more)
     return {"securefed": __version__, **{name: metadata.version(name) for name in libraries}}
 
 

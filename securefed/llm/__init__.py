@@ -9,6 +9,9 @@ The only room that imports torch, transformers and peft (the `llm` extra). One f
     blocks            texts → token blocks and labels
     models            a causal language model from a configuration or a directory
     methods           what is trained of it: LoRA, everything, everything from random weights
+    lora_aggregation  what of adapters a round sends, so that the mean of the clients is the right one
+    core              a trained r × r matrix between fixed factors
+    ranks             adapters of different ranks: zero padding, counts, means over holders
     schedule          learning rate by step and by round
     training          local steps
     evaluation        held-out loss

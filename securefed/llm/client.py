@@ -9,8 +9,10 @@ import torch
 
 from securefed.errors import ConfigError
 from securefed.federated.training import FloatArray, Trained
+from securefed.federated.update_plan import AllTensors, UpdatePlan
 from securefed.llm import methods
 from securefed.llm.blocks import Blocks
+from securefed.llm.lora_aggregation import LoraPlan
 from securefed.llm.runtime import derived_seed
 from securefed.llm.schedule import Schedule, learning_rate_at
 from securefed.llm.training import fit
@@ -54,18 +56,45 @@ class LanguageModelTrainer:
 
     All clients of a simulation may share one module: what it holds between two calls does not matter. Calls
     must not overlap then.
+
+    Args:
+        client: its name.
+        module: of `methods.attach`.
+        blocks: what it trains on.
+        plan: what every client does.
+        update_plan: which tensors each round trains; the loop's.
+        rank: of an adapter, the components that this client trains, where the update plan counts ranks; None: all.
+
+    Raises:
+        ConfigError: there is no block, or the rank is not one of the update plan.
     """
 
-    def __init__(self, client: str, module: torch.nn.Module, blocks: Blocks, plan: LocalPlan) -> None:
+    def __init__(
+        self,
+        client: str,
+        module: torch.nn.Module,
+        blocks: Blocks,
+        plan: LocalPlan,
+        *,
+        update_plan: UpdatePlan | None = None,
+        rank: int | None = None,
+    ) -> None:
         if blocks.examples < 1:
             raise ConfigError("data", f"client {client!r} has no block to train on")
         self.client = client
         self._module = module
         self._blocks = blocks
         self._plan = plan
+        self._update_plan = update_plan if update_plan is not None else AllTensors()
+        self._rank = rank
+        self._counts = self._update_plan.counts(rank) if isinstance(self._update_plan, LoraPlan) else {}
+        if rank is not None and not self._counts:
+            raise ConfigError("method.client_ranks", f"client {client!r} has rank {rank}, and no ranks are counted")
 
     def train(self, weights: Mapping[str, FloatArray], round_number: int) -> Trained:
-        """Train from the given weights; see `LocalTrainer.train`. The metric is `loss`, in nats a token.
+        """Train from the given weights; see `LocalTrainer.train`.
+
+        The metrics are `loss`, in nats a token, and the rank components that it holds, where they are counted.
 
         Raises:
             ConfigError: the weights are not the module's, the plan has no such round, or the loss is not
@@ -74,12 +103,16 @@ class LanguageModelTrainer:
         plan = self._plan
         learning_rate = plan.learning_rate_in(round_number)
         methods.assign(self._module, weights)
-        fitted = fit(
-            self._module,
-            self._blocks,
-            steps=plan.steps,
-            batch=plan.batch,
-            learning_rate=learning_rate,
-            seed=derived_seed(plan.seed, "client", self.client, round_number),
-        )
-        return Trained(methods.weights(self._module), fitted.examples, {"loss": fitted.loss})
+        names = self._update_plan.tensors(weights, round_number)
+        with methods.training_only(self._module, names, self._rank):
+            fitted = fit(
+                self._module,
+                self._blocks,
+                steps=plan.steps,
+                batch=plan.batch,
+                learning_rate=learning_rate,
+                seed=derived_seed(plan.seed, "client", self.client, round_number),
+            )
+        trained = methods.weights(self._module)
+        metrics = {"loss": fitted.loss, **self._counts}
+        return Trained({name: trained[name] for name in names}, fitted.examples, metrics)

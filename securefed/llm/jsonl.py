@@ -242,6 +242,6 @@ def _public(
         raise ConfigError(
             "data.public_share",
             f"{path}: {len(others)} clients are left over for the public text, and that is not enough; lower "
-            "data.most_clients",
+            "data.max_clients",
         )
     return split

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from securefed.errors import PersistenceError
 
 __all__ = [
+    "Aborted",
     "Client",
     "Evaluation",
     "Events",
@@ -46,7 +47,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers in the model, and those of them that are trained and sent."""
+    """Numbers in the model, and those of them that a client trains and sends in a round (the mean, where it varies)."""
 
     total: int
     trained: int
@@ -54,7 +55,11 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Start:
-    """What was begun, by whom and on what. `deployment` is "simulation" where all parties share one process."""
+    """What was begun, by whom and on what.
+
+    `deployment` is "simulation" where all parties share one process; `lora_aggregation` is empty for other methods;
+    `warnings` are sentences about the configuration that a reader of the result must know.
+    """
 
     name: str
     time: str
@@ -69,6 +74,8 @@ class Start:
     clip: float | str | None = None
     adversary: str = "semi-honest"
     deployment: str = "simulation"
+    lora_aggregation: str = ""
+    warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
 
@@ -135,6 +142,20 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Aborted:
+    """An attempt at a round that gave nothing, the stage in which it ended, and whether the round was begun `again`."""
+
+    arm: str
+    round: int
+    stage: str
+    detail: str
+    again: bool = False
+    seconds: float = 0.0
+    lost: tuple[Lost, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True)
 class Resume:
     """A federated arm was taken up again, after this round."""
 
@@ -163,6 +184,7 @@ class Events:
     phases: Sequence[Phase] = ()
     evaluations: Sequence[Evaluation] = ()
     rounds: Sequence[Round] = ()
+    aborted: Sequence[Aborted] = ()
     resumes: Sequence[Resume] = ()
     finish: Finish | None = None
 
@@ -172,6 +194,7 @@ _READERS: Final[dict[str, TypeAdapter[Any]]] = {
     "phase": TypeAdapter(Phase),
     "evaluation": TypeAdapter(Evaluation),
     "round": TypeAdapter(Round),
+    "aborted": TypeAdapter(Aborted),
     "resume": TypeAdapter(Resume),
     "finish": TypeAdapter(Finish),
 }
@@ -208,6 +231,7 @@ def read_events(path: Path) -> Events:
         rounds=sorted(
             _latest(_of(Round, found), lambda one: (one.arm, one.round)), key=lambda one: (one.arm, one.round)
         ),
+        aborted=_latest(_of(Aborted, found), lambda one: (one.arm, one.round, one.again)),
         resumes=_of(Resume, found),
         finish=next(reversed(_of(Finish, found)), None),
     )

@@ -1,4 +1,4 @@
-"""A run in sentences: what came of it, what was protected against whom, what was not.
+"""A run in sentences: what came of it, and who was lost on the way.
 
 The sentences say what the numbers say, also where that is that federating did not help.
 """
@@ -6,24 +6,31 @@ The sentences say what the numbers say, also where that is that federating did n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from securefed.report.events import Refused
+from securefed.report.events import Aborted, Refused
 from securefed.report.summary import Arm, Dropout, Summary
-from securefed.report.units import change_text, perplexity_text, share_text
+from securefed.report.units import change_text, perplexity_text, second_text, share_text
+from securefed.schemes import PROTECTED
 
-__all__ = ["Protection", "dropout_text", "headline", "protection", "refusal_text", "remarks", "state_text"]
+__all__ = ["EFFECTS", "aborted_text", "dropout_text", "headline", "refusal_text", "remarks", "state_text"]
 
 _EQUAL: Final = 1e-3
 """Perplexities that differ by less than this part are called equal: that much comes from rounding alone."""
 
-_METHOD: Final = {"masks": "Federated training under masks", "plain": "Federated training in the clear"}
+_METHOD: Final = {
+    "masks": "Federated training under masks",
+    "encrypted": "Federated training with encrypted updates",
+    "plain": "Federated training in the clear",
+}
+
+EFFECTS: Final = {"masks": "Masking", "encrypted": "Encryption"}
+"""What protects an arm, as the cause of a change."""
 
 _LOST: Final = {
     "advertise": "before it had shown a key, and took no part in the round",
     "share": "before it had shared its seeds, and took no part in the round",
+    "keys": "before it had made the round's key, and took no part in the round; the next client made it",
     "input": "before its update arrived, which is not in the sum",
     "consent": "after its update had arrived, which counts",
     "release": "after its update had arrived, which counts",
@@ -69,10 +76,10 @@ def remarks(summary: Summary) -> list[str]:
             said.append("It is no better than the public model that it started from.")
         said += _against_central(own, summary.arms.get("central"))
     plain = summary.arms.get("plain")
-    if own is not None and own.name == "masks" and plain is not None:
+    if own is not None and own.name in PROTECTED and plain is not None:
         change = change_text(own.mean / plain.mean)
-        said.append(f"Masking changed perplexity by {change} against the same training in the clear.")
-    if cost is not None and cost.arm == "masks" and cost.protection_share is not None:
+        said.append(f"{EFFECTS[own.name]} changed perplexity by {change} against the same training in the clear.")
+    if cost is not None and cost.arm in PROTECTED and cost.protection_share is not None:
         said.append(f"Protection took {share_text(cost.protection_share)} of the rounds' time.")
     if own is not None:
         said.append("This is one run from one seed: a difference of a few percent needs several of them.")
@@ -87,8 +94,8 @@ def _against_central(own: Arm, central: Arm | None) -> list[str]:
 
 
 def state_text(summary: Summary) -> str:
-    """What a reader must know where the run has not finished, or was resumed; else empty."""
-    said = []
+    """What a reader must know: the run has not finished, was resumed, or was warned of; else empty."""
+    said = list(summary.start.warnings)
     if summary.events.finish is None:
         done = summary.cost.rounds if summary.cost else 0
         planned = "" if summary.planned_rounds is None else f" of {summary.planned_rounds}"
@@ -111,68 +118,21 @@ def dropout_text(dropout: Dropout) -> str:
     )
 
 
+def aborted_text(aborted: Aborted) -> str:
+    """Why an attempt at a round gave nothing, and what was done then."""
+    clients = " and ".join(one.client for one in aborted.lost)
+    if aborted.stage == "open" and clients:
+        why = f"{clients}, which held the round's key, was lost before it had opened the sum, and nobody else can"
+    else:
+        why = f"{aborted.detail} (stage {aborted.stage})" + (f"; lost: {clients}" if clients else "")
+    after = "It was run again under new keys with all clients" if aborted.again else "The run ended there"
+    took = second_text(aborted.seconds)
+    return (
+        f"Round {aborted.round} was aborted: {why}. {after}; "
+        f"nothing of the attempt is in the model, nor its {took} in the costs."
+    )
+
+
 def refusal_text(number: int, refused: Refused) -> str:
     """Whose message was not accepted, and why."""
     return f"Round {number}: a message of {refused.client} was refused: {refused.error}"
-
-
-@dataclass(frozen=True)
-class Protection:
-    """What was hidden from whom.
-
-    Attributes:
-        against: whom, in one sentence.
-        hidden: what they do not learn.
-        seen: what they do learn.
-        not_covered: what this run gives no protection from.
-    """
-
-    against: str
-    hidden: Sequence[str]
-    seen: Sequence[str]
-    not_covered: Sequence[str]
-
-
-def protection(summary: Summary) -> Protection:
-    """The statement that belongs to the scheme of the run."""
-    start = summary.start
-    rest = [
-        "Poisoning: a client that sends a harmful update is not noticed; single updates are not judged.",
-        "What the sum itself reveals: there is no differential privacy, so nothing is promised about what each "
-        "round's sum, or the final model, gives away about a client's text.",
-    ]
-    if start.deployment == "simulation":
-        rest.append(
-            "The machine of this run: all parties were simulated in one process here. It measures the protocol, and "
-            "knows figures of single clients that nobody would collect otherwise; "
-            "parties that must not trust each other need a process of their own."
-        )
-    if start.scheme != "masks":
-        return Protection(
-            against="Nobody: this run was made in the clear.",
-            hidden=(),
-            seen=("The server saw the update of every client in every round.",),
-            not_covered=rest,
-        )
-    malicious = start.adversary == "malicious"
-    does = (
-        "it sends, drops, invents and lies as it likes"
-        if malicious
-        else ("it follows the protocol, and tries to learn from everything it receives")
-    )
-    corrupt = "the stated number" if start.corrupt is None else str(start.corrupt)
-    return Protection(
-        against=(f"A {start.adversary} server ({does}), also together with {corrupt} of a round's clients."),
-        hidden=(
-            "Each client's update, its number of examples and its training loss, in every round, whoever is lost.",
-        ),
-        seen=(
-            "The sum of the updates of each round, and with it the model.",
-            "Who takes part, who is lost and when, and the sizes of messages.",
-            "Colluding clients know their own updates, and can take them off the sum.",
-        ),
-        not_covered=[
-            *([] if malicious else ["A malicious server: one that tells clients different things can undo masking."]),
-            *rest,
-        ],
-    )

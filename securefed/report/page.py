@@ -10,8 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from securefed.errors import PersistenceError
-from securefed.report.outcome import dropout_text, headline, protection, refusal_text, remarks, state_text
+from securefed.report.outcome import (
+    EFFECTS,
+    aborted_text,
+    dropout_text,
+    headline,
+    refusal_text,
+    remarks,
+    state_text,
+)
 from securefed.report.plots import Plot, draw, write_png
+from securefed.report.protection import protection
 from securefed.report.summary import ARMS, Summary, read_summary
 from securefed.report.table import COST_TITLES, RESULT_TITLES, cost_cells, markdown, printable, result_cells
 from securefed.report.units import (
@@ -22,6 +31,7 @@ from securefed.report.units import (
     second_text,
     share_text,
 )
+from securefed.schemes import PROTECTED
 
 __all__ = ["html", "write_report"]
 
@@ -80,6 +90,7 @@ def html(summary: Summary, plots: list[Plot]) -> str:
         costs=[(cost is summary.cost, cost_cells(cost)) for cost in summary.costs.values()],
         clients=_clients(summary),
         dropouts=[(ARMS.get(one.arm, one.arm), dropout_text(one)) for one in summary.dropouts],
+        aborted=[(ARMS.get(one.arm, one.arm), aborted_text(one)) for one in summary.events.aborted],
         refusals=[refusal_text(number, one) for number, one in summary.refused],
         protection=protection(summary),
         plots=[(plot, _data_uri(plot.light), _data_uri(plot.dark)) for plot in plots],
@@ -95,9 +106,10 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
         if own.over_local is not None:
             tiles.append((change_text(own.over_local), "perplexity against training alone", "lower is better"))
         plain = summary.arms.get("plain")
-        if plain is not None and own.name == "masks":
-            tiles.append((change_text(own.mean / plain.mean), "perplexity by masking", "against in the clear"))
-    if cost is not None and cost.arm == "masks":
+        if plain is not None and own.name in PROTECTED:
+            effect = f"perplexity by {EFFECTS[own.name].lower()}"
+            tiles.append((change_text(own.mean / plain.mean), effect, "against in the clear"))
+    if cost is not None and cost.arm in PROTECTED:
         tiles.append((share_text(cost.protection_share), "of the rounds' time is protection", "all clients and server"))
     if cost is not None and cost.mean_up is not None:
         raw = 4 * summary.start.parameters.trained

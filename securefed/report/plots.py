@@ -22,10 +22,12 @@ from securefed.report.summary import ARMS, Summary
 from securefed.report.table import printable
 from securefed.report.themes import DARK, LIGHT, LINES, MARKERS, Theme
 from securefed.report.units import byte_text, perplexity_text, second_text
+from securefed.schemes import PROTECTED, Protection
 
 __all__ = ["Plot", "draw", "write_png"]
 
 _WIDTH: Final = 4.7  # inches; 10 points of type stay readable where a phone scales this to its own width
+_UNEVEN: Final = 1.3  # times the mean
 _SHOWN: Final = 30  # clients in one picture; more are listed in the page's table
 
 Axes = Any  # matplotlib is not typed strictly enough to say more
@@ -84,10 +86,12 @@ def _legend(owner: Any, columns: int, **place: Any) -> None:
 
 
 def _loss(summary: Summary) -> Plot | None:
-    curves = {arm: losses for arm in ("plain", "masks") if (losses := summary.losses(arm))}
+    curves = {arm: losses for arm in ("plain", *PROTECTED) if (losses := summary.losses(arm))}
     if not curves:
         return None
-    lost = Counter(one.round for one in summary.dropouts if summary.cost and one.arm == summary.cost.arm)
+    own = summary.cost.arm if summary.cost else None
+    lost = Counter(one.round for one in summary.dropouts if one.arm == own)
+    lost.update(one.round for one in summary.events.aborted for _ in one.lost if one.arm == own)
     flat = {arm: summary.final_loss(arm) for arm in ("public", "local", "central") if arm in summary.arms}
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -95,7 +99,7 @@ def _loss(summary: Summary) -> Plot | None:
         for arm, loss in flat.items():
             axes.axhline(loss, color=theme.arms[arm], linestyle=LINES[arm], linewidth=1.6, label=ARMS[arm])
         for arm, losses in curves.items():
-            # The two curves lie on each other where masking changes nothing: a wide one below, a narrow one above.
+            # The two curves lie on each other where protection changes nothing: a wide one below, a narrow one above.
             wide = arm == "plain"
             axes.plot(
                 list(losses), list(losses.values()), color=theme.arms[arm], label=ARMS[arm],
@@ -121,8 +125,8 @@ def _loss(summary: Summary) -> Plot | None:
         "loss",
         "Held-out loss after each round",
         "Mean over clients of the loss on text that nobody trained on. Level lines are ways to train that have no "
-        "rounds; a grey band marks a round in which clients were lost. Where masking changes nothing, the curve under "
-        "masks runs inside the one in the clear.",
+        "rounds; a grey band marks a round in which clients were lost. Where protection changes nothing, its curve "
+        "runs inside the one in the clear.",
         "Line plot of held-out loss in nats per token. " + "; ".join(words) + ".",
         3.7,
         paint,
@@ -147,7 +151,7 @@ def _perplexity(summary: Summary) -> Plot | None:
             axes.scatter(
                 [arm.perplexity[shown[row]] for row in rows], rows, label=ARMS[name], marker=MARKERS[name],
                 s=150 if tick else 95 if hollow else 30, linewidths=2.2 if hollow or tick else 0.8,
-                zorder=2 if hollow else 4 if name == "masks" else 3,
+                zorder=2 if hollow else 4 if name in PROTECTED else 3,
                 **({"facecolors": "none", "edgecolors": theme.arms[name]} if hollow else {"color": theme.arms[name]}),
             )  # fmt: skip
         axes.set_yticks(range(len(shown)), [printable(client, 22) for client in shown])
@@ -166,8 +170,8 @@ def _perplexity(summary: Summary) -> Plot | None:
     return _plot(
         "perplexity",
         "Perplexity of each client",
-        "One row a client, the hardest text on top; further left is better. Filled inside a ring: under masks and in "
-        f"the clear agree.{cut}",
+        "One row a client, the hardest text on top; further left is better. Filled inside a ring: protected and in the "
+        f"clear agree.{cut}",
         "Dot plot of held-out perplexity by client. " + "; ".join(words) + ".",
         1.35 + 0.27 * max(len(shown), 4),
         paint,
@@ -237,6 +241,8 @@ def _traffic(summary: Summary) -> Plot | None:
     raw = 4 * summary.start.parameters.trained
     largest = max([raw, *(max(clients.values()) for _, _, clients, _ in bars)])
     power = next(power for power in (0, 1, 2, 3) if largest < 1024 ** (power + 1) or power == 3)
+    # A key holder sends and is sent more than the others: its dot lies far from the bar, and has a number too.
+    uneven = any(max(clients.values()) > _UNEVEN * mean for _, _, clients, mean in bars)
     scale, unit = 1024**power, ("bytes", "KiB", "MiB", "GiB")[power]
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -246,9 +252,10 @@ def _traffic(summary: Summary) -> Plot | None:
             axes.barh(row, mean / scale, height=0.55, color=colour, alpha=1.0 if way == "up" else 0.55)
             points = sorted(set(clients.values()))
             axes.scatter([one / scale for one in points], [row] * len(points), s=9, color=theme.text, zorder=3)
-            axes.annotate(
-                byte_text(mean), (max(points) / scale, row), xytext=(6, 0), textcoords="offset points", va="center"
-            )
+            words = byte_text(mean)
+            if points[-1] > _UNEVEN * mean:
+                words = f"mean {words}\nmost {byte_text(points[-1])}"
+            axes.annotate(words, (points[-1] / scale, row), xytext=(6, 0), textcoords="offset points", va="center")
         axes.axvline(raw / scale, color=theme.muted, linestyle=(0, (4, 3)), linewidth=1.2, zorder=0)
         axes.annotate(
             "the update as 32-bit floats", (raw / scale, 1), xycoords=("data", "axes fraction"), xytext=(-4, 3),
@@ -259,15 +266,17 @@ def _traffic(summary: Summary) -> Plot | None:
         axes.tick_params(axis="y", length=0, labelcolor=theme.text)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"{unit} per client and round")
-        axes.set_xlim(0, 1.22 * largest / scale)
+        axes.set_xlim(0, (1.5 if uneven else 1.22) * largest / scale)
         axes.grid(axis="x")
 
     words = [f"{ARMS[name]}, {way}: {byte_text(mean)}" for name, way, _, mean in bars]
+    encrypted = Protection.ENCRYPTION.value in summary.costs
+    holder = " The farthest is the key holder's, which also makes the key and opens the sum." if encrypted else ""
     return _plot(
         "traffic",
         "Bytes of each client",
         "Bar: mean over rounds and clients of what one client sends (up) and is sent (down). Dots: the means of single "
-        "clients.",
+        f"clients.{holder}",
         "Bar plot of bytes per client and round. " + "; ".join(words) + ".",
         1.3 + 0.42 * len(bars),
         paint,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from securefed.errors import PersistenceError
-from securefed.report.events import Evaluation, Events, Refused, Round, Start, read_events
+from securefed.report.events import Aborted, Evaluation, Events, Refused, Round, Start, read_events
+from securefed.schemes import PROTECTED
 
 __all__ = ["ARMS", "STAGES", "Arm", "Cost", "Dropout", "Summary", "read_summary", "summarise"]
 
@@ -23,12 +24,13 @@ ARMS: Final[Mapping[str, str]] = {
     "local": "Each client alone",
     "plain": "Federated, in the clear",
     "masks": "Federated, under masks",
+    "encrypted": "Federated, encrypted",
     "central": "All data in one place",
 }
 """Ways to train, in the order in which they are shown."""
 
-STAGES: Final = ("advertise", "share", "input", "consent", "release")
-"""The exchanges of one round under masks, in order."""
+STAGES: Final = ("advertise", "share", "keys", "input", "consent", "release", "open")
+"""The exchanges of a round under any protection, in order; each has some of them."""
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,18 @@ class Summary:
     @property
     def refused(self) -> list[tuple[int, Refused]]:
         """Clients whose message was refused, with the round."""
-        return [(one.round, refused) for one in self.events.rounds for refused in one.refused]
+        rounds: tuple[Round | Aborted, ...] = (*self.events.rounds, *self.events.aborted)
+        return [(one.round, refused) for one in rounds for refused in one.refused]
 
     @property
     def federated(self) -> Arm | None:
-        """The federated result that the run is about: under masks where there is one."""
-        return self.arms.get("masks") or self.arms.get("plain")
+        """The federated result that the run is about: the protected one where there is one."""
+        return next((self.arms[one] for one in (*PROTECTED, "plain") if one in self.arms), None)
 
     @property
     def cost(self) -> Cost | None:
         """What its rounds cost."""
-        return self.costs.get("masks") or self.costs.get("plain")
+        return next((self.costs[one] for one in (*PROTECTED, "plain") if one in self.costs), None)
 
     def losses(self, arm: str) -> dict[int, float]:
         """Held-out loss after each round in nats a token, the mean over clients."""

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from securefed.report.outcome import dropout_text, headline, refusal_text, remarks, state_text
+from securefed.report.outcome import aborted_text, dropout_text, headline, refusal_text, remarks, state_text
 from securefed.report.summary import ARMS, Arm, Cost, Summary, read_summary
 from securefed.report.units import byte_text, change_text, perplexity_text, second_text, share_text
 
@@ -85,10 +85,8 @@ def summary_table(summary: Summary) -> RenderableType:
         for cost in summary.costs.values():
             table.add_row(*map(Text, cost_cells(cost)), style="bold" if cost is summary.cost else "")
         parts += ["", table]
-    if summary.dropouts or summary.refused:
-        parts.append("")
-    parts += [Text(f"{ARMS.get(one.arm, one.arm)}. {dropout_text(one)}") for one in summary.dropouts]
-    parts += [Text(refusal_text(number, one)) for number, one in summary.refused]
+    if lost := _lost(summary):
+        parts += ["", *map(Text, lost)]
     parts += ["", Text(" ".join(remarks(summary)), style="dim")]
     return Group(*parts)
 
@@ -113,11 +111,18 @@ def markdown(summary: Summary) -> str:
         lines += ["Cost, in seconds per round and bytes per client and round:", "", *_rows(COST_TITLES)]
         lines += [_row(cost_cells(cost), bold=cost is summary.cost) for cost in summary.costs.values()]
         lines.append("")
-    if summary.dropouts or summary.refused:
-        lines += [f"- {_plain(ARMS.get(one.arm, one.arm))}. {_plain(dropout_text(one))}" for one in summary.dropouts]
-        lines += [f"- {_plain(refusal_text(number, one))}" for number, one in summary.refused]
-        lines.append("")
+    if lost := _lost(summary):
+        lines += [*(f"- {_plain(one)}" for one in lost), ""]
     return "\n".join([*lines, *(f"- {_plain(remark)}" for remark in remarks(summary))]) + "\n"
+
+
+def _lost(summary: Summary) -> list[str]:
+    """A sentence for each attempt that was aborted, each client that was lost, each message that was refused."""
+    return [
+        *(f"{ARMS.get(one.arm, one.arm)}. {aborted_text(one)}" for one in summary.events.aborted),
+        *(f"{ARMS.get(one.arm, one.arm)}. {dropout_text(one)}" for one in summary.dropouts),
+        *(refusal_text(number, one) for number, one in summary.refused),
+    ]
 
 
 def _rows(titles: Sequence[str]) -> list[str]:

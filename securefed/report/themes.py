@@ -12,12 +12,20 @@ from typing import Any, Final
 
 __all__ = ["DARK", "LIGHT", "LINES", "MARKERS", "Theme"]
 
-MARKERS: Final[Mapping[str, str]] = {"public": "s", "local": "D", "plain": "o", "masks": "o", "central": "|"}
+MARKERS: Final[Mapping[str, str]] = {
+    "public": "s",
+    "local": "D",
+    "plain": "o",
+    "masks": "o",
+    "encrypted": "o",
+    "central": "|",
+}
 LINES: Final[Mapping[str, Any]] = {
     "public": (0, (1, 1.5)),
     "local": (0, (5, 2)),
     "plain": "solid",
     "masks": "solid",
+    "encrypted": "solid",
     "central": (0, (6, 2, 1, 2)),
 }
 
@@ -81,9 +89,18 @@ LIGHT: Final = Theme(
         "local": "#d55e00",
         "plain": "#56b4e9",
         "masks": "#0a5a9c",
+        "encrypted": "#7a3e9d",
         "central": "#00845f",
     },
-    stages={"advertise": "#cc79a7", "share": "#e69f00", "input": "#0a5a9c", "consent": "#8a5aa8", "release": "#00845f"},
+    stages={
+        "advertise": "#cc79a7",
+        "share": "#e69f00",
+        "keys": "#d55e00",
+        "input": "#0a5a9c",
+        "consent": "#8a5aa8",
+        "release": "#00845f",
+        "open": "#2fa98c",
+    },
     training="#c3cbd6",
     protection="#0a5a9c",
 )
@@ -99,9 +116,18 @@ DARK: Final = Theme(
         "local": "#f08a3c",
         "plain": "#2f7fb8",
         "masks": "#8fd0ff",
+        "encrypted": "#c9a3f0",
         "central": "#2fc79a",
     },
-    stages={"advertise": "#d98fb9", "share": "#f0b73a", "input": "#5fb4f2", "consent": "#b58ad6", "release": "#2fc79a"},
+    stages={
+        "advertise": "#d98fb9",
+        "share": "#f0b73a",
+        "keys": "#f08a3c",
+        "input": "#5fb4f2",
+        "consent": "#b58ad6",
+        "release": "#2fc79a",
+        "open": "#7fe3c4",
+    },
     training="#4a5768",
     protection="#5fb4f2",
 )

@@ -104,8 +104,8 @@ class Shared:
         me, shared, parameters = self.identity.id, frozenset(delivery.shared), self._parameters
         if me not in shared:
             raise RemoteProtocolError("R8", "this client's shares are said to be missing")
-        if len(shared) < self.spec.threshold:
-            raise RemoteProtocolError("R8", f"{len(shared)} clients shared, at least {self.spec.threshold} are needed")
+        if len(shared) < parameters.least_inputs:
+            raise RemoteProtocolError("R8", f"{len(shared)} clients shared, {parameters.least_inputs} are needed")
         holders = len(self.own.holders & shared)
         if holders < parameters.threshold:
             raise RemoteProtocolError("R8", f"{holders} holders of this client's shares, {parameters.threshold} needed")

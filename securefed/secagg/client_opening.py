@@ -37,7 +37,7 @@ class New:
         self.identity.check_wishes(SCHEME, spec)
         self.identity.check_keys(spec)
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
-        self.identity.policy.check_sums(parameters.least_in_a_sum(len(spec.cohort), spec.threshold))
+        self.identity.policy.check_sums(parameters.least_in_a_sum(len(spec.cohort)))
         encoding = self.identity.encoding_of(spec)
         self.identity.check_cohort(spec)
         secrets = ClientSecrets(self.round_secret, spec.session)
@@ -73,7 +73,7 @@ class Advertised:
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
         own = Neighbourhood.of(spec, parameters, me, self.secrets.pick_secret)
         holders = tuple(sorted(own.holders & roster.ids))
-        self._check(roster, holders, parameters.threshold)
+        self._check(roster, holders, parameters)
         pairs = PairContext(spec.session, digest(request))
         shares = self.secrets.share_out(pairs.roster, holders, parameters.threshold)
         own_shares = shares.pop(me, b"")
@@ -89,12 +89,13 @@ class Advertised:
             self.identity, spec, self.encoding, self.secrets, roster, pairs, own, own_shares, (*self.came_from, request)
         )  # fmt: skip
 
-    def _check(self, roster: Roster, holders: tuple[int, ...], threshold: int) -> None:
+    def _check(self, roster: Roster, holders: tuple[int, ...], parameters: Parameters) -> None:
         me, spec = self.identity.id, self.spec
         if me not in roster.ids:
             raise RemoteProtocolError("R7", "the roster does not hold this client")
-        if len(roster) < spec.threshold:
-            raise RemoteProtocolError("R7", f"a roster of {len(roster)}, at least {spec.threshold} are needed")
+        least, threshold = parameters.least_inputs, parameters.threshold
+        if len(roster) < least:
+            raise RemoteProtocolError("R7", f"a roster of {len(roster)}, at least {least} are needed")
         if len(holders) < threshold:
             raise RemoteProtocolError("R7", f"{len(holders)} holders for this client's shares, {threshold} are needed")
         if roster[me] != self.entry:

@@ -72,13 +72,13 @@ class Held:
         Raises:
             RemoteProtocolError: R9 or G3.
         """
-        me, spec = self.identity.id, self.spec
+        me, least = self.identity.id, self.parameters.least_inputs
         if not set(survived) <= set(self.shared):
             raise RemoteProtocolError("R9", "survivors that did not share")
         if me not in survived:
             raise RemoteProtocolError("R9", "this client's input is said to be missing")
-        if len(survived) < spec.threshold:
-            raise RemoteProtocolError("R9", f"{len(survived)} survivors, at least {spec.threshold} are needed")
+        if len(survived) < least:
+            raise RemoteProtocolError("R9", f"{len(survived)} survivors, at least {least} are needed")
         alive = frozenset(survived)
         for client, neighbourhood in sorted(self.neighbourhoods.items()):
             if client in alive and (client in self.shares or client == me):

@@ -1,21 +1,23 @@
 """Neighbours and thresholds from the stated adversary, with exact hypergeometric tails.
 
 Conditions and their reasons: `protocols/pairwise_masking/README.md`, Parameters; after Bell et al. 2020, section 3.
-Integers throughout: probabilities are compared as numerators over one binomial coefficient.
+Each size is looked at roughly first and then exactly (`tails`): half a second for the worst offer there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from math import comb
-from typing import Final
+from typing import Final, TypeVar
 
+from securefed.secagg.tails import Tail, Tails, exactly, roughly
 from securefed.wire.adversary import Adversary
 
-__all__ = ["MOST_NEIGHBOURS", "Parameters", "drawn"]
+__all__ = ["MOST_NEIGHBOURS", "Parameters"]
+
+_Found = TypeVar("_Found")
 
 MOST_NEIGHBOURS: Final = 1024
 """No sparser graph with more: it bounds what a client computes for an offer, and a graph so dense saves little."""
@@ -33,6 +35,8 @@ class Parameters:
         least_masks: τ, how many of these must survive for the client's self-mask to be opened.
         signatures: q, consents that a client verifies; 0 where the server is semi-honest.
         least_signatures: θ, how many of them must hold.
+        least_inputs: ℓ, fewest clients that advertise, share and give an input: the sum is over them. Who is lost
+            afterwards is in the sum all the same.
     """
 
     complete: bool
@@ -42,6 +46,7 @@ class Parameters:
     least_masks: int
     signatures: int
     least_signatures: int
+    least_inputs: int
 
     @staticmethod
     def of(cohort: int, adversary: Adversary) -> Parameters:
@@ -53,102 +58,113 @@ class Parameters:
         """Whether inputs are attested: in a sparse graph under a malicious server."""
         return not self.complete and self.signatures > 0
 
-    def least_in_a_sum(self, cohort: int, least_survivors: int) -> int:
+    def least_in_a_sum(self, cohort: int) -> int:
         """Fewest clients in a sum that a server may learn: in a sparse graph a malicious one may part the survivors."""
-        return cohort // 4 + 1 if self.attested else least_survivors
-
-
-def drawn(population: int, marked: int, draws: int) -> list[int]:
-    """`comb(population, draws) · P[X ≥ x]`, x = 0 … draws + 1, for X marked among so many drawn without replacement."""
-    clear = population - marked
-    lowest, highest = max(0, draws - clear), min(draws, marked)
-    exactly = [0] * (draws + 2)
-    if lowest <= highest:
-        term = comb(marked, lowest) * comb(clear, draws - lowest)
-        exactly[lowest] = term
-        for x in range(lowest, highest):
-            term = term * (marked - x) * (draws - x) // ((x + 1) * (clear - draws + x + 1))
-            exactly[x + 1] = term
-    return list(accumulate(reversed(exactly)))[::-1]
+        return cohort // 4 + 1 if self.attested else self.least_inputs
 
 
 @lru_cache(maxsize=64)
 def _parameters(n: int, adversary: Adversary) -> Parameters:
-    corrupt, lost = adversary.corrupt_clients(n), adversary.lost_clients(n)
-    security, malicious = adversary.security, adversary.malicious
-
-    def find(
-        population: int, bad: int, least: int, margin: Callable[[int, int], int], bits: int
-    ) -> tuple[int, int] | None:
-        for k in range(least, min(population // 2, MOST_NEIGHBOURS) + 1, 2):
-            ways = comb(population, k)
-            many = drawn(population, bad, k)
-            t = next((t for t in range(1, k + 1) if _rare(many, margin(k, t), ways, n, bits)), None)
-            if t is not None and _rare(drawn(population, lost, k), k - t + 1, ways, n, adversary.correctness):
-                return k, t
-        return None
-
-    complete = Parameters(
-        complete=True, neighbours=n, threshold=adversary.least_survivors(n), masks=n, least_masks=0,
-        signatures=n if malicious else 0, least_signatures=adversary.least_survivors(n) if malicious else 0,
-    )  # fmt: skip
-    if n <= security:
+    least = adversary.least_survivors(n)
+    consent = (n, least) if adversary.malicious else (0, 0)
+    complete = Parameters(True, n, least, n, 0, *consent, least)
+    if n <= adversary.security:
         # Tails of so few clients are often exactly zero: a sparse graph would be right, and lost with the first loss
         # beyond those that were stated.
         return complete
-    if not malicious:
-        shares = find(n - 1, corrupt, 2, _itself, security + 1)
-        masks = shares and _masks_if_semi_honest(n, adversary, shares[0])
-        if not shares or not masks:
-            return complete
-        return Parameters(False, *shares, masks, 0, 0, 0)
-    peers = _masks_if_malicious(n, adversary)
-    shares = peers and find(n - 1, corrupt, peers[0], lambda k, t: 2 * t - k, security + 1)
-    if not peers or not shares:
-        return complete
-    consent = find(n, (n + corrupt) // 2, 2, _itself, security + 2)
-    return Parameters(False, *shares, *peers, *(consent or (complete.signatures, complete.least_signatures)))
+    return (_malicious(n, adversary) if adversary.malicious else _semi_honest(n, adversary)) or complete
 
 
-def _masks_if_semi_honest(n: int, adversary: Adversary, most: int) -> int | None:
-    """The least κ for which it is rare that any set of clients has all its picks corrupt, lost or in the set."""
-    gone = adversary.corrupt_clients(n) + adversary.lost_clients(n)
-    for k in range(1, most + 1):
-        if _open(n, adversary, k, gone, n // 2, adversary.security + 1)(k):
-            return k
+def _semi_honest(n: int, adversary: Adversary) -> Parameters | None:
+    """The first column of the text's table; None where one of its rows has no solution."""
+    corrupt, lost = adversary.corrupt_clients(n), adversary.lost_clients(n)
+
+    def connected(masks: int, tails: Tails) -> int | None:
+        return _least_open(n, adversary, masks, corrupt + lost, n // 2, adversary.security + 1, tails, masks)
+
+    sizes = range(1, min((n - 1) // 2, MOST_NEIGHBOURS) + 1)
+    # One pick more is one more that must be gone: what holds for a number of picks holds for every greater one.
+    at = bisect_left(sizes, True, key=lambda masks: connected(masks, roughly) is not None)
+    masks = _first(sizes[at:], connected)
+    if masks is None:
+        return None
+    shares = _find(n, adversary, n - 1, corrupt, masks + masks % 2, _itself, adversary.security + 1)
+    return shares and Parameters(False, *shares, masks, 0, 0, 0, n - lost)
+
+
+def _malicious(n: int, adversary: Adversary) -> Parameters | None:
+    """The second column."""
+    corrupt, security, least = adversary.corrupt_clients(n), adversary.security, adversary.least_survivors(n)
+
+    def connected(masks: int, tails: Tails) -> tuple[int, int] | None:
+        most = _most_after_losses(n, adversary, n - 1, masks, tails)
+        needed = most and _least_open(n, adversary, masks, corrupt, n // 4, security + 2, tails, most)
+        return (masks, needed) if needed else None
+
+    peers = _first(range(2, min((n - 1) // 2, MOST_NEIGHBOURS) + 1, 2), connected)
+    if peers is None:
+        return None
+    shares = _find(n, adversary, n - 1, corrupt, peers[0], lambda k, t: 2 * t - k, security + 1)
+    if shares is None:
+        return None
+    consent = _find(n, adversary, n, (n + corrupt) // 2, 2, _itself, security + 2)
+    return Parameters(False, *shares, *peers, *(consent or (n, least)), least)
+
+
+def _first(sizes: Sequence[int], holds: Callable[[int, Tails], _Found | None]) -> _Found | None:
+    """What is found for the first size for which a condition holds."""
+    for size in sizes:
+        if holds(size, roughly) is not None:
+            found = holds(size, exactly)
+            if found is not None:
+                return found
     return None
 
 
-def _masks_if_malicious(n: int, adversary: Adversary) -> tuple[int, int] | None:
-    """The first even κ, with the least τ, for which no small set of honest clients can be cut off."""
-    lost = adversary.lost_clients(n)
-    for k in range(2, min((n - 1) // 2, MOST_NEIGHBOURS) + 1, 2):
-        is_open = _open(n, adversary, k, adversary.corrupt_clients(n), n // 4, adversary.security + 2)
-        t = next((t for t in range(1, k + 1) if is_open(t)), None)
-        if t is not None and _rare(drawn(n - 1, lost, k), k - t + 1, comb(n - 1, k), n, adversary.correctness):
-            return k, t
-    return None
+def _find(
+    n: int, adversary: Adversary, population: int, bad: int, least: int, margin: Callable[[int, int], int], bits: int
+) -> tuple[int, int] | None:
+    """`find` of the text."""
+
+    def enough(k: int, tails: Tails) -> tuple[int, int] | None:
+        most, many = _most_after_losses(n, adversary, population, k, tails), tails(population, bad, k)
+        choices = range(1, most + 1)
+        at = bisect_left(choices, True, key=lambda t: margin(k, t) >= 1 and _rare(many, margin(k, t), n, bits))
+        return (k, choices[at]) if at < len(choices) else None
+
+    return _first(range(least, min(population // 2, MOST_NEIGHBOURS) + 1, 2), enough)
 
 
-def _open(n: int, adversary: Adversary, k: int, gone: int, most: int, bits: int) -> Callable[[int], bool]:
-    """Whether no set of up to `most` honest clients is closed where each needs t of its k picks, as a function of t.
+def _most_after_losses(n: int, adversary: Adversary, population: int, k: int, tails: Tails) -> int:
+    """Greatest t, of 0 … k, for which it is rare that fewer than t of k are left when the stated share is lost."""
+    lost = tails(population, adversary.lost_clients(n), k)
+    return k - bisect_left(range(k), True, key=lambda spare: _rare(lost, spare + 1, n, adversary.correctness))
 
-    Sets of a … 2a − 1 clients are bounded together: `open` of the text.
+
+def _least_open(
+    n: int, adversary: Adversary, masks: int, gone: int, most_clients: int, bits: int, tails: Tails, most: int
+) -> int | None:
+    """`open` of the text: least τ, of 1 … most, for which no set of up to `most_clients` honest clients is closed.
+
+    Sets of a … 2a − 1 clients are bounded together. Not all tails are asked for where one bound cannot be kept.
     """
-    ways, honest = comb(n - 1, k), n - adversary.corrupt_clients(n)
-    bounds: list[tuple[list[int], int, int]] = []  # (tail, factor, limit): factor · P[X ≥ t] · 2^limit ≤ 1
-    for j in range(most.bit_length()):
+    honest, needed = n - adversary.corrupt_clients(n), 1
+    for j in range(most_clients.bit_length()):
         a = 1 << j
-        b = min(2 * a, most + 1)
-        tail = drawn(n - 1, min(gone + b - 2, n - 1), k)
-        bounds.append((tail, 3 * honest, max(1, -(-(bits + 2 + j) // a))) if j else (tail, n, bits + 1))
-    return lambda t: all((factor * tail[t] << limit) <= ways << j for j, (tail, factor, limit) in enumerate(bounds))
+        tail, whole = tails(n - 1, min(gone + min(2 * a, most_clients + 1) - 2, n - 1), masks)
+        factor, limit = (3 * honest, max(1, -(-(bits + 2 + j) // a))) if j else (n, bits + 1)
+        while needed <= most and factor * tail[needed] * 2**limit > whole * a:
+            needed += 1
+        if needed > most:
+            return None
+    return needed
 
 
 def _itself(_: int, t: int) -> int:
     return t
 
 
-def _rare(tail: list[int], x: int, ways: int, n: int, bits: int) -> bool:
-    """Whether `n · P[X ≥ x] ≤ 2^−bits`; `tail` from `drawn`."""
-    return x >= 1 and n * tail[min(x, len(tail) - 1)] << bits <= ways
+def _rare(tail: Tail, x: int, n: int, bits: int) -> bool:
+    """Whether `n · P[X ≥ x] ≤ 2^−bits`."""
+    numerators, whole = tail
+    return bool(n * numerators[min(x, len(numerators) - 1)] * 2**bits <= whole)

@@ -97,28 +97,28 @@ class MaskingServer:
         return self._wrong_shares
 
     def requests(self) -> Mapping[ClientId, bytes]:
-        """What each client must be sent now; the same bytes to all but in the input stage."""
-        cohort, context = self._spec.cohort, expected_from(self._spec, SERVER)
+        """What each client whose answer is awaited must be sent now."""
+        cohort, context, awaited = self._spec.cohort, expected_from(self._spec, SERVER), self._present.awaited
         match self._stage:
             case Stage.ADVERTISE:
-                return dict.fromkeys(cohort, Offer(self._spec).encode(SUITE))
+                return dict.fromkeys(awaited, Offer(self._spec).encode(SUITE))
             case Stage.SHARE:
-                return dict.fromkeys(self._entries, self._roster)
+                return dict.fromkeys(awaited, self._roster)
             case Stage.INPUT:
                 shared = tuple(self._shares)
                 packed = pack_set(shared, cohort)
                 return {
                     client: Delivery(shared, self._deliveries[client]).encode(context, cohort, packed)
-                    for client in shared
+                    for client in awaited
                 }
             case Stage.RELEASE if self._spec.adversary.malicious:
                 packed = Agreement(self._consents).pack(cohort)
                 return {
                     client: Agreement(self._consents, self._attesting(client)).encode(context, cohort, packed)
-                    for client in self._consents
+                    for client in awaited
                 }
             case Stage.CONSENT | Stage.RELEASE:
-                return dict.fromkeys(self._survivors, Survivors(self._survivors).encode(context, cohort))
+                return dict.fromkeys(awaited, Survivors(self._survivors).encode(context, cohort))
             case _:
                 return {}
 
@@ -193,7 +193,10 @@ class MaskingServer:
         self._log.advanced()
         # DONE until the next stage is complete: a round that aborts here stays over.
         stage, self._stage = self._stage, Stage.DONE
-        answered = self._present.next_stage(stage, self._spec.threshold)
+        # Who is lost after the input is in the sum all the same.
+        until_input = stage in (Stage.ADVERTISE, Stage.SHARE, Stage.INPUT)
+        needed = self._parameters.least_inputs if until_input else self._spec.threshold
+        answered = self._present.next_stage(stage, needed)
         match stage:
             case Stage.ADVERTISE:
                 self._entries = {client: self._entries[client] for client in answered}

@@ -80,6 +80,7 @@ class _Opening:
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         self._responders: dict[tuple[int, ...], Responders] = {}
+        self._found_out: set[int] = set()
         self.wrong: list[RemoteProtocolError] = []
 
     def self_mask_seed(self, client: int) -> bytes:
@@ -98,21 +99,34 @@ class _Opening:
         def accepts(value: int) -> bool:
             return value < 2 ** (8 * SECRET_BYTES) and fits(value.to_bytes(SECRET_BYTES, "big"))
 
-        try:
-            secret = self._set(tuple(sorted(shares)[:threshold])).combine(shares)
-        except RemoteProtocolError as error:
-            raise error.blame(client) from None
-        if accepts(secret):
-            return secret.to_bytes(SECRET_BYTES, "big")
+        for holders in self._choices(shares):
+            try:
+                secret = self._set(holders).combine(shares)
+            except RemoteProtocolError as error:
+                raise error.blame(client) from None
+            if accepts(secret):
+                return secret.to_bytes(SECRET_BYTES, "big")
         located = locate(shares, threshold, accepts) if len(shares) > threshold else None
         if located is None:
             raise RemoteProtocolError(rule, f"the combined {what} is not the one promised", client)
         secret, wrong = located
+        self._found_out |= wrong
         self.wrong += [
             RemoteProtocolError("S7", f"a wrong share of the {what} of client {client}", holder)
             for holder in sorted(wrong)
         ]
         return secret.to_bytes(SECRET_BYTES, "big")
+
+    def _choices(self, shares: Mapping[int, bytes]) -> list[tuple[int, ...]]:
+        """Whose shares to combine: of those that were not found out where they are enough, then of all.
+
+        Who sent one wrong share has most likely sent more, and to locate each costs thousands of combinations. All are
+        still asked in the end: the share that was wrong may have been dealt so.
+        """
+        threshold = self._evidence.threshold
+        trusted = tuple(sorted(shares.keys() - self._found_out)[:threshold])
+        everyone = tuple(sorted(shares)[:threshold])
+        return [everyone] if trusted == everyone or len(trusted) < threshold else [trusted, everyone]
 
     def _set(self, indices: tuple[int, ...]) -> Responders:
         if indices not in self._responders:

@@ -27,8 +27,9 @@ THREATS = (
     "forged or corrupted shares",
     "poisoned update under a mask",
     "resume that re-uses a mask, a noise draw or forgets spent budget",
+    "homomorphic: another sum than it says, a key of the server's, a second opening",
 )
-"""All rows of the threat model that concern pairwise masking."""
+"""All rows of the threat model that concern masks, and one for those that concern ciphertexts."""
 NONE = "–"
 LIMIT = "a documented limit"
 
@@ -75,7 +76,7 @@ def functions(pattern: str) -> dict[str, str]:
 
 ROWS = list(rows())
 TESTS = {name: source for name, source in functions("test_*.py").items() if name.startswith("test_")}
-SWITCHES = functions("switches.py") | functions("weaker.py")
+SWITCHES = functions("*switches.py") | functions("weaker.py")
 ABOUT_ROWS = [pytest.param(row, id=row.attack[:50]) for row in ROWS]
 
 

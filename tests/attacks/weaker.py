@@ -20,7 +20,7 @@ def sparse(*, least_masks: int = 3) -> Iterator[None]:
     1000 (with 30% dropouts k = 414, t = 247, κ = 110). Of themselves small graphs have k = κ."""
     scaled = parameters.Parameters(
         complete=False, neighbours=16, threshold=10, masks=4, least_masks=least_masks,
-        signatures=40, least_signatures=21,
+        signatures=40, least_signatures=21, least_inputs=21,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parameters.Parameters, "of", staticmethod(lambda *_: scaled))

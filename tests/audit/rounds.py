@@ -18,6 +18,8 @@ from securefed.wire.header import SERVER
 
 MALICIOUS = Adversary("malicious", corrupt=0.2, dropouts=0.2)
 SEMI_HONEST = Adversary("semi-honest", corrupt=0.2, dropouts=0.2)
+ALL_HONEST = Adversary("malicious", corrupt=0.0, dropouts=0.2)
+"""A malicious server, and no client that works with it."""
 
 
 def lies(own: OwnRound, stage: str, client: ClientId, request: bytes) -> Mapping[str, bytes]:
@@ -107,6 +109,30 @@ class SemiHonestMasks(Masks):
     """Pairwise masking against a server that follows the protocol."""
 
     adversary = SEMI_HONEST
+
+
+class Bfv(AggregationProperties):
+    """Homomorphic aggregation against a malicious server."""
+
+    cohort = (2, 3, 5, 8, 2**32 - 1)
+    adversary = ALL_HONEST
+
+    def make_round(self, contributions: Mapping[ClientId, Contribution]) -> Round:
+        from securefed.audit.homomorphic_rounds import homomorphic_round
+        from tests.audit.he_lies import lies, polynomial
+
+        round_, own = homomorphic_round(contributions, self.adversary)
+        return replace(
+            round_,
+            forge=lambda stage, client, request: lies(own, stage, client, request),
+            mask_stream=lambda key: polynomial(own, key),
+        )
+
+
+class SemiHonestBfv(Bfv):
+    """Homomorphic aggregation against a server that follows the protocol."""
+
+    adversary = replace(ALL_HONEST, server="semi-honest")
 
 
 class Plain(AggregationProperties):

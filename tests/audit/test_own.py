@@ -9,7 +9,7 @@ import pytest
 
 from securefed.audit.protocol import AggregationProperties, Verdict, verdicts
 from securefed.audit.views import ViewProperties
-from tests.audit.rounds import Masks, Plain, SemiHonestMasks
+from tests.audit.rounds import Bfv, Masks, Plain, SemiHonestBfv, SemiHonestMasks
 
 
 class TestMasks(Masks):
@@ -17,6 +17,14 @@ class TestMasks(Masks):
 
 
 class TestSemiHonestMasks(SemiHonestMasks):
+    """Against a server that follows the protocol."""
+
+
+class TestBfv(Bfv):
+    """Against a malicious server."""
+
+
+class TestSemiHonestBfv(SemiHonestBfv):
     """Against a server that follows the protocol."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from securefed.crypto import engine as engines
-from securefed.crypto.engine import Engine, fastest_engine, measured_engine
+from securefed.crypto.engine import Engine, fastest_engine, measured_engine, open_stream
 from securefed.errors import ConfigError
 
 
@@ -81,8 +82,15 @@ def test_a_measurement_gives_the_faster_one(slow: Engine, monkeypatch: pytest.Mo
             return len(data)
 
     monkeypatch.setattr(engines, "perf_counter_ns", lambda: now)
-    monkeypatch.setattr(engines, "open_stream", lambda engine, *_: Clocked(3 if engine == slow else 2))
-    assert measured_engine() != slow
+    monkeypatch.setattr(engines, "open_stream", lambda engine, *_: Clocked(30_000 if engine == slow else 20_000))
+    assert measured_engine() == ("ctr" if slow == "gcm" else "gcm")
+
+
+def test_each_name_opens_its_own_mode() -> None:
+    """Both give the same bits, so nothing else can tell them apart; what is measured would be of the other one."""
+    opened = {engine: open_stream(engine, bytes(32), 0) for engine in ("gcm", "ctr")}
+    assert hasattr(opened["gcm"], "authenticate_additional_data")
+    assert not hasattr(opened["ctr"], "authenticate_additional_data")
 
 
 @pytest.mark.parametrize("chosen", ["gcm", "ctr"])
@@ -171,6 +179,31 @@ def test_another_kind_of_machine_has_another_file(
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_a_processor_is_known_by_its_name_and_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line of a processor that says more, or says it of itself by another word, makes another processor of it."""
+    second = "\n\nprocessor\t: 1\nmodel name\t: another\nflags\t: none\n"
+    told = [
+        "processor\t: 0\nmodel name\t: A\nflags\t: aes",
+        "processor\t: 0\nmodel name\t: B\nflags\t: aes",
+        "processor\t: 0\nmodel name\t: A\nflags\t: aes vaes",
+        "processor\t: 0\nmodel name\t: A: 2\nflags\t: aes",
+        "processor\t: 0\nCPU part\t: 0xd0c\nFeatures\t: aes",
+        "processor\t: 0\nCPU part\t: 0xd0d\nFeatures\t: aes",
+        "processor\t: 0\nCPU part\t: 0xd0c\nFeatures\t: aes sve",
+        "processor\t: 0",
+    ]
+    known = {}
+    for text in told:
+        # Whatever bytes are in it: a name that is not UTF-8 is no reason to fail.
+        files = {(Path("/proc/cpuinfo"), "replace"): text + second}
+        monkeypatch.setattr(Path, "read_text", lambda file, errors, files=files: files[file, errors])
+        name = engines._processor()
+        assert re.fullmatch(r".+ [0-9a-f]{16}", name)
+        known[name] = text
+    assert len(known) == len(told)
+    assert [name.rpartition(" ")[0] for name in known][:-1] == ["A", "B", "A", "A: 2", "0xd0c", "0xd0d", "0xd0c"]
+
+
 def test_a_place_that_cannot_be_written_is_no_error(
     measurements: Measurements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +235,7 @@ def test_where_the_file_is(measurements: Measurements, tmp_path: Path, monkeypat
         in_a_new_process()
         (file,) = folder.iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert re.fullmatch(r"engine-[0-9a-f]{16}\.json", file.name)
         monkeypatch.delenv(variable)
     assert measurements.count == 3
 

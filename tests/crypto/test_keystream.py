@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from securefed.crypto import keystream
 from securefed.crypto.engine import Encryptor, Engine, open_stream
-from securefed.crypto.keystream import BLOCK_BYTES, SEGMENT_BYTES, Reader, StreamSum, read
+from securefed.crypto.keystream import BLOCK_BYTES, SEGMENT_BYTES, THREADED_BLOCK_BYTES, Reader, StreamSum, read
 from tests.rounds import seed
 
 KEY = seed("stream")
@@ -197,8 +198,25 @@ def test_how_many_threads_work(
 
 def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     for usable, expected in (({3}, 1), ({0, 7}, 2), (set(range(64)), keystream.MOST_THREADS)):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, usable=usable: usable, raising=False)
+        monkeypatch.setattr("os.sched_getaffinity", {0: usable}.__getitem__, raising=False)
         assert keystream._processors() == expected
+    monkeypatch.delattr("os.sched_getaffinity")
+    for there, expected in ((None, 1), (3, 3), (64, keystream.MOST_THREADS)):
+        monkeypatch.setattr("os.cpu_count", lambda there=there: there)
+        assert keystream._processors() == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "blocks"), [(1, 2 * BLOCK_BYTES), (2, 4 * THREADED_BLOCK_BYTES), (3, 6 * THREADED_BLOCK_BYTES)]
+)
+def test_memory_is_two_blocks_a_thread(threads: int, blocks: int) -> None:
+    words = np.zeros(SEGMENT_BYTES // 8, "<u8")
+    tracemalloc.start()
+    try:
+        StreamSum([(seed(f"key {i}"), 1) for i in range(4)], threads=threads).add_to(words)
+        assert blocks <= tracemalloc.get_traced_memory()[1] < 1.1 * blocks
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -29,6 +29,13 @@ def padded(polynomial: list[int], size: int) -> list[int]:
     return polynomial + [0] * (size - len(polynomial))
 
 
+@given(coefficients=st.lists(st.integers(0, PRIME - 1)), place=st.integers(0, PRIME - 1))
+def test_evaluates_as_the_sum_of_powers(coefficients: list[int], place: int) -> None:
+    """On its own: with the sign turned round, all the rest would still fit together."""
+    powers = sum(coefficient * place**power for power, coefficient in enumerate(coefficients))
+    assert evaluate(coefficients, place, PRIME) == powers % PRIME
+
+
 @given(points=Words, data=st.data())
 def test_decodes_what_a_search_finds_and_nothing_else(points: dict[int, int], data: st.DataObject) -> None:
     size = data.draw(st.integers(1, min(4, len(points))))

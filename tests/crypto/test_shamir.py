@@ -231,9 +231,10 @@ def test_shares_of_another_secret_are_not_taken() -> None:
     assert locate(shares, 3, (secret + 1).__eq__) is None
 
 
-def test_only_what_can_be_a_secret_is_shown_to_the_commitment() -> None:
+@pytest.mark.parametrize("value", [2**256, 2**256 + 5, FIELD - 1])
+def test_only_what_can_be_a_secret_is_shown_to_the_commitment(value: int) -> None:
     shown: list[int] = []
-    shares = {x: (2**256 + 5).to_bytes(SHARE_BYTES, "big") for x in (1, 2, 3)}
+    shares = {x: value.to_bytes(SHARE_BYTES, "big") for x in (1, 2, 3)}
     assert locate(shares, 1, lambda secret: bool(shown.append(secret))) is None
     assert not shown
 

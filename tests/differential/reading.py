@@ -73,10 +73,10 @@ def identities_from(vector: dict[str, Any]) -> dict[int, bytes]:
     return {entry["id"]: bytes.fromhex(entry["key"]) for entry in vector["identities"]}
 
 
-def policy_from(vector: dict[str, Any]) -> Policy:
+def policy_from(vector: dict[str, Any], schemes: frozenset[str] = OPEN.schemes) -> Policy:
     weakest = {"corrupt": vector["least_corrupt"], "dropouts": 0, "security": vector["least_security"]}
     return Policy(
-        OPEN.schemes,
+        schemes,
         adversary_from({"server": vector["least_server"]} | weakest),
         least_cohort=vector["least_cohort"],
         least_sum=vector["least_sum"],

@@ -11,7 +11,7 @@ from tests.conftest import FILES, RULES
 
 TESTS = Path(__file__).parents[1]
 PROTOCOLS = TESTS.parent / "protocols"
-FOLDERS = ("crypto", "differential", "encoding", "secagg", "wire")
+FOLDERS = ("crypto", "differential", "encoding", "he", "secagg", "wire")
 _ROW = re.compile(r"^\| ([A-Z]\d+(?:, [A-Z]\d+)*) \|", re.MULTILINE)
 
 
@@ -24,7 +24,7 @@ def test_the_text_has_the_rules_that_we_know() -> None:
     """So that a table in another form does not make the next test empty."""
     known = {f"W{n}" for n in range(1, 16)} | {f"R{n}" for n in range(1, 12)} | {f"V{n}" for n in range(1, 12)}
     known |= {f"K{n}" for n in range(1, 8)} | {f"S{n}" for n in range(1, 8)} | {f"G{n}" for n in range(1, 5)}
-    known |= {"C1", "C2", "O1", "O2"}
+    known |= {"C1", "C2", "O1", "O2"} | {f"H{n}" for n in range(1, 9)}
     assert known <= rules_of_the_text()
 
 

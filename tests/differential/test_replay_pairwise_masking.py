@@ -108,7 +108,9 @@ def message_of(file: dict[str, Any], request: dict[str, Any]) -> bytes:
     return bytes.fromhex(request["message"] if "message" in request else file["good_requests"][request["good"]])
 
 
-@pytest.mark.parametrize(("name", "vector"), vectors_of("client_refuses", "client_refuses_signed"))
+@pytest.mark.parametrize(
+    ("name", "vector"), vectors_of("client_refuses", "client_refuses_signed", "client_refuses_sparse")
+)
 def test_what_a_client_refuses(name: str, vector: dict[str, Any]) -> None:
     file = load(PROTOCOL, name)
     client = client_of(file)

@@ -82,7 +82,7 @@ def test_parameters(vector: dict[str, Any]) -> None:
     assert adversary.least_survivors(n) == vector["L"]
     p = Parameters.of(n, adversary)
     found = (p.complete, p.neighbours, p.threshold, p.masks, p.least_masks, p.signatures, p.least_signatures)
-    assert found == tuple(vector[name] for name in ("complete", "k", "t", "κ", "τ", "q", "θ"))
+    assert (*found, p.least_inputs) == tuple(vector[name] for name in ("complete", "k", "t", "κ", "τ", "q", "θ", "ℓ"))
 
 
 @pytest.mark.parametrize(

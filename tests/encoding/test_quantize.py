@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from securefed.encoding.quantize import Numbers
 from securefed.encoding.scalars import metric_from_sum, metric_to_integer, sum_of_digits, to_digits
+from securefed.errors import ConfigError
 from tests.rules import case, refused
 
 Clips = st.one_of(st.sampled_from([0.07, 0.1, 0.25, 1.0, 1 / 3, 1e-3]), st.floats(1e-6, 1e6))
@@ -123,8 +124,11 @@ def test_a_weight_scales_the_value_and_not_the_clip(value: float, weight: int) -
 def test_v7_numbers_out_of_bounds(rule: str, change: dict[str, float]) -> None:
     good = {"clients": 3, "bits": 16, "clip": 0.5, "greatest_weight": 10}
     assert Numbers(**good)
-    with refused(rule):
+    with refused(rule) as caught:
         Numbers(**(good | change))
+    (field,) = change
+    assert isinstance(caught.value, ConfigError)
+    assert caught.value.key == ("training.clients_per_round" if field == "clients" else f"aggregation.{field}")
 
 
 @pytest.mark.parametrize("bits", ALL_BITS)

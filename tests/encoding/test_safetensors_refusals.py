@@ -90,7 +90,8 @@ def test_files_that_are_not_of_the_format(tmp_path: Path, raw: bytes, said: str)
 
 
 def test_the_good_ones_beside_them_are_read(tmp_path: Path) -> None:
-    for number, header in enumerate([GOOD, two([0, 4], [4, 12]), two([0, 0], [0, 12]), two([0, 12], [12, 12])]):
+    twos = [two([0, 4], [4, 12]), two([0, 0], [0, 12]), two([0, 12], [12, 12])]
+    for number, header in enumerate([GOOD, entry(shape=[3] + [1] * 63), *twos]):
         path = tmp_path / str(number)
         path.write_bytes(file_of(header))
         assert set(open_shards(path)) == set(header)

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securefed.aggregation import Adversary, Scheme
+from securefed.aggregation import Adversary, ClientIdentity, Policy, Scheme, Update, new_round
+from securefed.encoding.layout import Layout
+from securefed.encoding.tensors import BFloat16
 from securefed.errors import ConfigError, PersistenceError, RoundAborted
 from securefed.federated import checkpoint, journal
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.loop import model_digest
 from securefed.federated.server_optimizer import FedAvg
+from securefed.he import HomomorphicScheme, bfv
 from securefed.plain import PlainFloats, PlainIntegers
+from securefed.schemes import SCHEMES
 from securefed.secagg import PairwiseMasks
 
 from .toy import CLIENTS, MALICIOUS, ROUNDS, SEMI_HONEST, Notes, loop, start_weights
@@ -202,6 +206,35 @@ def test_fedavg_step() -> None:
     assert new["w"].tolist() == [2.0, 0.0]
 
 
+@pytest.mark.parametrize("stored", [np.float32, np.float64])
+def test_fedavg_takes_a_bfloat16_mean_as_the_numbers_that_it_holds(stored: type) -> None:
+    """Where the updates are bfloat16 their mean is too; the weights that it is added to need not be."""
+    update = Update({"w": BFloat16.nearest(np.array([[0.125, -0.5], [1e-3, 0.7]]))}, bytes(32))
+    scheme, layout, adversary = PlainIntegers(), Layout.of(update.tensors), Adversary("semi-honest")
+    spec = new_round(
+        round_number=1, cohort=(1, 2, 3), adversary=adversary, model=update.model, layout=layout, bits=16, clip=1.0
+    )
+    server, policy = scheme.server(spec, layout), Policy(frozenset({"plain"}), adversary, least_sum=2)
+    for client, offer in server.requests().items():
+        server.receive(client, scheme.client(ClientIdentity(client, layout, policy)).reply(offer, lambda: update))
+    server.advance()
+    assert server.aggregate is not None
+    mean = server.aggregate.tensors["w"]
+    assert isinstance(mean, BFloat16)
+    weights = np.array([[1.0, 2.0], [3.0, 4.0]], stored)
+    new = FedAvg(0.5).step({"w": weights}, server.aggregate.tensors)
+    assert new["w"].dtype == stored
+    assert np.array_equal(new["w"], (weights + 0.5 * mean.widened().astype(np.float64)).astype(stored))
+
+
+def test_fedavg_of_bfloat16_weights_rounds_once() -> None:
+    """In float32, and through it, 1 + 2^-8 + 2^-40 is a tie and goes to the even 1; it is above the tie."""
+    weights = {"w": BFloat16.nearest(np.ones(1))}
+    new = FedAvg(1.0).step(weights, {"w": np.array([2.0**-8 + 2.0**-40])})
+    assert isinstance(new["w"], BFloat16)
+    assert new["w"].widened().tolist() == [1 + 2.0**-7]
+
+
 def test_cohorts_are_chosen_again_the_same_and_differ_by_round() -> None:
     cohort = Cohort(tuple("abcdefgh"))
     chosen = [cohort.choose(number, 3, seed=5) for number in range(1, 9)]
@@ -236,5 +269,45 @@ def test_an_unknown_stage_to_lose_is_refused() -> None:
 
 
 def test_every_scheme_meets_the_seam() -> None:
-    schemes: list[Scheme] = [PairwiseMasks(), PlainIntegers(), PlainFloats()]
+    schemes = [entry.make() for entry in SCHEMES.values()]
+    assert [scheme.name for scheme in schemes] == list(SCHEMES)
     assert all(scheme.update_stage in scheme.stages for scheme in schemes)
+    for entry, scheme in zip(SCHEMES.values(), schemes, strict=True):
+        own = scheme.parameters.suite if isinstance(scheme, HomomorphicScheme) else entry.suite
+        assert entry.suite == own
+        assert entry.stages == scheme.stages
+        assert set(entry.holder_stages) <= set(scheme.stages)
+
+
+@pytest.mark.parametrize("stage", bfv().stages)
+def test_a_homomorphic_round_loses_a_client_or_its_key_holder(stage: str, tmp_path: Path) -> None:
+    """Lost before the keys are made, another client makes them; behind its input the holder ends the attempt alone."""
+    notes, nobody = Notes(), Adversary("malicious", 0.0, 0.2)
+    encrypted = loop(bfv(), tmp_path, losses=(Loss(2, 1, stage),), adversary=nobody, attempts=2).run(notes)
+    aborted = stage in ("input", "open")  # the first client holds the key
+    survivors = [len(result.aggregate.survivors) for result in notes.results]
+    assert survivors == [5, 5 if aborted else 4, 5, 5]
+    assert [(one.number, one.error.stage, one.again, one.cost.lost) for one in notes.aborts] == (
+        [(2, "open", True, {1: stage})] if aborted else []
+    )
+    assert len((tmp_path / "sessions.jsonl").read_text().splitlines()) == ROUNDS + aborted
+    plain = loop(PlainIntegers(), losses=() if aborted else (Loss(2, 1, "input"),), adversary=nobody).run(Notes())
+    assert equal(encrypted, plain)
+
+
+def test_an_attempt_that_nobody_was_lost_in_is_not_made_again() -> None:
+    job, notes = loop(PairwiseMasks(), attempts=2), Notes()
+    for client in (1, 2):
+        job._trainers[client].target = float("nan")  # type: ignore[attr-defined]
+    with pytest.raises(RoundAborted, match="3 of 5 clients answered, 4 are needed"):
+        job.run(notes)
+    assert [one.again for one in notes.aborts] == [False]
+
+
+def test_the_last_attempt_ends_the_job() -> None:
+    notes, losses = Notes(), (Loss(2, 1, "input"), Loss(2, 2, "share"))
+    with pytest.raises(RoundAborted):
+        loop(PairwiseMasks(), losses=losses).run(notes)
+    assert [(one.number, one.again) for one in notes.aborts] == [(2, False)]
+    again = loop(PairwiseMasks(), losses=losses, attempts=2).run(Notes())
+    assert equal(again, loop(PairwiseMasks()).run(Notes()))

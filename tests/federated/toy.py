@@ -9,7 +9,7 @@ import numpy as np
 
 from securefed.aggregation import Adversary, Scheme
 from securefed.federated.cohort import Cohort, Loss
-from securefed.federated.loop import FederatedLoop, RoundResult, Settings
+from securefed.federated.loop import AbortedAttempt, FederatedLoop, RoundResult, Settings
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray, Trained
 
@@ -43,11 +43,15 @@ class Notes:
     def __init__(self) -> None:
         self.results: list[RoundResult] = []
         self.stages: list[tuple[int, str, int]] = []
+        self.aborts: list[AbortedAttempt] = []
 
     def stage(self, round_number: int, stage: str, clients: int) -> None:
         self.stages.append((round_number, stage, clients))
 
     def trained(self, round_number: int, client: int) -> None: ...
+
+    def aborted(self, attempt: AbortedAttempt) -> None:
+        self.aborts.append(attempt)
 
     def round(self, result: RoundResult) -> None:
         self.results.append(result)
@@ -69,6 +73,7 @@ def loop(
     weight: int = 1,
     job: str = "job",
     adversary: Adversary = MALICIOUS,
+    attempts: int = 1,
 ) -> FederatedLoop:
     settings = Settings(
         seed=3,
@@ -80,6 +85,7 @@ def loop(
         greatest_weight=weight,
         optimizer=FedAvg(1.5),
         losses=losses,
+        attempts=attempts,
     )
     cohort = Cohort(tuple(f"client {n}" for n in range(CLIENTS)))
     trainers = {client: Towards(client / 3 - 1, client) for client in cohort.by_id}

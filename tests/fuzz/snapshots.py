@@ -16,7 +16,7 @@ from tests.fuzz.honest import ROUNDS, played, twin
 from tests.fuzz.target import Havoc, Target, reader_target
 from tests.rounds import LAYOUT
 
-__all__ = ["client_snapshot_target", "server_snapshot_target"]
+__all__ = ["client_snapshot_target", "mutate_snapshot", "server_snapshot_target", "with_digest"]
 
 _DIGEST_BYTES: Final = 32
 
@@ -28,12 +28,13 @@ def _sections(raw: bytes, party: Party) -> list[bytes] | None:
         return None
 
 
-def _with_digest(raw: bytes) -> bytes:
+def with_digest(raw: bytes) -> bytes:
+    """The digest that fits, which anyone can compute."""
     body = raw[:-_DIGEST_BYTES]
     return body + hashlib.sha256(body).digest()
 
 
-def _mutate_snapshot(party: Party) -> Callable[[bytes, Random, Havoc], bytes]:
+def mutate_snapshot(party: Party) -> Callable[[bytes, Random, Havoc], bytes]:
     """Mostly with the digest that fits, which anyone can compute."""
 
     def mutate(raw: bytes, rng: Random, havoc: Havoc) -> bytes:
@@ -42,7 +43,7 @@ def _mutate_snapshot(party: Party) -> Callable[[bytes, Random, Havoc], bytes]:
         if sections is None or choice == 0:
             return havoc(raw)
         if choice == 1:
-            return _with_digest(havoc(raw))
+            return with_digest(havoc(raw))
         for _ in range(rng.choice((1, 1, 2))):
             at, other = rng.randrange(len(sections) + 1), rng.randrange(len(sections) + 1)
             match rng.randrange(6):
@@ -74,7 +75,7 @@ def client_snapshot_target() -> Target:
         client = MaskingClient.resume(identity, raw)
         client.snapshot()
 
-    return reader_target("client-snapshot", seeds, read, _mutate_snapshot(Party.CLIENT), _with_digest)
+    return reader_target("client-snapshot", seeds, read, mutate_snapshot(Party.CLIENT), with_digest)
 
 
 def server_snapshot_target() -> Target:
@@ -94,4 +95,4 @@ def server_snapshot_target() -> Target:
         server.snapshot()
         server.requests()
 
-    return reader_target("server-snapshot", seeds, read, _mutate_snapshot(Party.SERVER), _with_digest)
+    return reader_target("server-snapshot", seeds, read, mutate_snapshot(Party.SERVER), with_digest)

@@ -9,23 +9,36 @@ import pytest
 from tests.fuzz.engines import Watch, fuzz_plainly
 from tests.fuzz.registry import TARGETS
 
-RUNS, RUNS_OF_ROUNDS, RUNS_OF_LARGE_ROUNDS = 600, 250, 120
+RUNS, RUNS_OF_ROUNDS, RUNS_OF_LARGE_ROUNDS, RUNS_OF_HOMOMORPHIC_ROUNDS = 700, 250, 120, 400
 
 HEADER = {"W1", "W2", "W3", "W4", "W5", "W6", "W12", "R1", "R2", "R4"}
 REACHED = {
     "wire-roster": {"decoded", "W7", "W8", "W9", "W10", *HEADER},
     "wire-agreement": {"decoded", "W8", "W10", "W11", "W14"},
     "wire-input": {"decoded", "W11", "W13"},
+    "wire-exchange_keys": {"decoded", "W7", "W8", "W9", "W10", *HEADER},
+    "wire-sealed_keys": {"decoded", "W8", "W9", "W10", "W11"},
+    "wire-sealed_key": {"decoded", "W8", "W11"},
+    "wire-ciphertexts": {"decoded", "H1", "W8", "W11"},
+    "wire-ciphertext_sum": {"decoded", "H1", "W8", "W10", "W11", "W14"},
+    "wire-opened": {"decoded", "H1", "W8", "W11"},
     "specification": {"parsed, MALICIOUS", "parsed, SEMI_HONEST", "W15"},
     "client-malicious": {"input G1", "input resume R10", "consent R9", "consent W14", "release C1", "done R4"},
     "client-sparse": {"share answered", "input answered", "release answered", "consent R10"},
     "server-semi-honest": {"share taken", "share G1", "release aborted", "release resumed", "done over"},
+    "holder-bfv-malicious": {"keys answered", "open answered", "open R4", "open R10", "keys K3", "open H1"},
+    "client-bfv-semi-honest": {"input answered", "input S4", "done R4"},
+    "server-bfv-malicious": {"keys advanced", "open aborted", "open H1", "input H2", "input resumed", "done over"},
+    "client-snapshot-bfv": {"read", "P1"},
+    "server-snapshot-bfv": {"read", "P1"},
     "safetensors": {"read", "refused"},
 }
 """Outcomes without which a target has not come past the first checks."""
 
 
 def runs_of(name: str) -> int:
+    if "bfv" in name:
+        return RUNS_OF_HOMOMORPHIC_ROUNDS
     if "sparse" in name or name == "server-snapshot":
         return RUNS_OF_LARGE_ROUNDS
     return RUNS_OF_ROUNDS if name.startswith(("client-", "server-")) else RUNS

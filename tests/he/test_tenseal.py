@@ -11,7 +11,7 @@ import pytest
 ts = pytest.importorskip("tenseal", reason="the extra he is not installed")
 
 from securefed.encoding.quantize import Numbers  # noqa: E402
-from securefed.he.ckks import Ckks  # noqa: E402
+from securefed.he.approximate import Ckks  # noqa: E402
 from securefed.he.slots import nvflare_slots  # noqa: E402
 
 NUMBERS = Numbers(clients=4, bits=16, clip=1.0)
@@ -97,9 +97,7 @@ def _lanes(seed: int) -> np.typing.NDArray[np.uint64]:
     return np.random.default_rng(seed).integers(0, 2 * NUMBERS.greatest + 1, VALUES).astype("<u8")
 
 
-def test_tenseal_opens_our_sum(
-    cipher: Ckks, secret: np.typing.NDArray[np.int8], context: Any, tmp_path: Path
-) -> None:
+def test_tenseal_opens_our_sum(cipher: Ckks, secret: np.typing.NDArray[np.int8], context: Any, tmp_path: Path) -> None:
     updates = [_lanes(seed) for seed in range(4)]
     adder = cipher.adder()
     for lanes in updates:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from securefed.jobs.configuration import Configuration
+from securefed.jobs.configuration_file import load
+from securefed.jobs.job import run
 
 TINY = (
     "model.pretraining.steps=6",
@@ -36,6 +41,18 @@ class Silent:
 
     def line(self, text: str) -> None:
         self.lines.append(text)
+
+
+def events(folder: Path, kind: str) -> list[dict[str, object]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def job(folder: Path, *overrides: str) -> tuple[Configuration, Silent]:
+    config, display = load(None, [*TINY, *overrides]), Silent()
+    folder.mkdir(parents=True, exist_ok=True)
+    run(config, folder, display)
+    return config, display
 
 
 @pytest.fixture(scope="session", autouse=True)

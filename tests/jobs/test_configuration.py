@@ -10,6 +10,7 @@ import pytest
 from securefed.errors import ConfigError
 from securefed.jobs.configuration import Configuration, digest
 from securefed.jobs.configuration_file import keys, load
+from securefed.schemes import SCHEMES
 
 CHANGED = [
     "name=shakespeare",
@@ -18,6 +19,8 @@ CHANGED = [
     "data.file=lines.jsonl",
     'data.clients=["a \\"quoted\\" name", "ü"]',
     "method.targets=[q_proj, v_proj]",
+    "method.lora_aggregation=core",
+    "method.client_ranks=[8, 4, 4]",
     "aggregation.clip=0.05",
     "aggregation.server=semi-honest",
     "aggregation.corrupt=0.125",
@@ -29,6 +32,9 @@ CHANGED = [
 ]
 
 
+ENCRYPTED = ["aggregation.scheme=bfv", "aggregation.corrupt=0"]
+
+
 def problem(*overrides: str, path: Path | None = None) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         load(path, overrides)
@@ -36,11 +42,13 @@ def problem(*overrides: str, path: Path | None = None) -> ConfigError:
 
 
 def test_the_defaults_are_the_measured_demo() -> None:
+    """But for `method.lora_aggregation`, which the Makefile and the bench set to what was measured."""
     config = load()
     assert config == Configuration()
     assert (config.training.rounds, config.training.local_steps, config.method.rank) == (8, 15, 8)
     aggregation = config.aggregation
     assert (aggregation.scheme, aggregation.bits, aggregation.clip) == ("masks", 16, "auto")
+    assert config.method.lora_aggregation == "ffa"
     assert (aggregation.server, aggregation.corrupt, aggregation.dropouts) == ("malicious", 0.25, 0.25)
 
 
@@ -114,7 +122,12 @@ def test_unknown_key_names_the_nearest(override: str, key: str, nearest: str) ->
         ("aggregation.dropouts=1", "1", "≥ 0 and ≤ 0.499"),
         ("aggregation.lose_stage=sharing", '"sharing"', '"share"'),
         ("data.held_out_share=1", "1", "> 0 and < 1"),
-        ("method.targets=[]", "[]", '"all-linear" or a list, not empty'),
+        ("method.targets=[]", "[]", '"all-linear" or a list, not empty, without repeats'),
+        ("method.lora_aggregation=flora", '"flora"', 'one of "ffa", "alternate", "core", "fedit"'),
+        ("method.lora_aggregation=FFA", '"FFA"', '"ffa"'),
+        ("method.client_ranks=8", "8", "a list, of: a whole number ≥ 1 and ≤ 4096"),
+        ("method.client_ranks=[8, 0]", "[8, 0]", "a whole number ≥ 1"),
+        ("method.client_ranks=[8, 9]", "[8, 9]", "at most method.rank (8)"),
         ("seed=-1", "-1", "≥ 0"),
         ("name=a/b", '"a/b"', "letters, digits"),
         ("name=", '""', "letters, digits"),
@@ -139,11 +152,86 @@ def test_wrong_value_is_named_with_what_is_allowed(override: str, found: str, al
         (["model.heads=3"], "model.heads"),
         (["aggregation.lose_stage=consent", "aggregation.server=semi-honest"], "aggregation.lose_stage"),
         (["training.clients_per_round=1"], "training.clients_per_round"),
+        (["training.clients_per_round=1", "aggregation.scheme=plain"], "training.clients_per_round"),
         (["data.max_clients=1"], "data.max_clients"),
+        (["data.max_clients=1", *ENCRYPTED], "data.max_clients"),
+        (["aggregation.lose_stage=keys"], "aggregation.lose_stage"),
+        (["aggregation.lose_stage=open"], "aggregation.lose_stage"),
+        (["aggregation.lose_stage=share", *ENCRYPTED], "aggregation.lose_stage"),
+        (["aggregation.lose_stage=advertise", "aggregation.scheme=plain"], "aggregation.lose_stage"),
     ],
 )
 def test_keys_that_do_not_fit_together(overrides: list[str], key: str) -> None:
     assert problem(*overrides).key == key
+
+
+@pytest.mark.parametrize(
+    ("clients", "server", "corrupt", "dropouts", "needed", "left"),
+    [(10, "malicious", 0.25, 0.4, 7, 6), (20, "semi-honest", 0.1, 0.499, 11, 11), (20, "malicious", 0.3, 0.35, 14, 13)],
+)
+def test_a_cohort_too_small_for_its_adversary(
+    clients: int, server: str, corrupt: float, dropouts: float, needed: int, left: int
+) -> None:
+    """Said when the configuration is read, not once a model has been pretrained: what is wrong, where, what to do."""
+    overrides = [
+        f"training.clients_per_round={clients}", f"aggregation.server={server}", f"aggregation.corrupt={corrupt}",
+        f"aggregation.dropouts={dropouts}",
+    ]  # fmt: skip
+    if needed <= left:
+        assert load(None, overrides).training.clients_per_round == clients
+        return
+    error = problem(*overrides)
+    assert error.key == "training.clients_per_round"
+    assert error.detail.startswith(f"got {clients}; against a {server} server")
+    for part in (f"needs {needed} survivors, and {left} are left", "fewer dropouts", "aggregation.dropouts"):
+        assert part in error.detail
+
+
+@pytest.mark.parametrize("scheme", [name for name, entry in SCHEMES.items() if entry.shares_a_key])
+def test_a_scheme_with_one_key_stands_no_corrupt_client(scheme: str) -> None:
+    """Neither the default, which is for masks, nor any other share: the user must say that there is none."""
+    for overrides in ([], ["aggregation.corrupt=0.001"]):
+        error = problem(f"aggregation.scheme={scheme}", *overrides)
+        assert error.key == "aggregation.corrupt"
+        assert error.detail.startswith("got 0.001" if overrides else "got 0.25")
+        for part in (f'"{scheme}"', "share its key", "opens every update", "set it to 0", "aggregation.scheme masks"):
+            assert part in error.detail
+    assert load(None, [f"aggregation.scheme={scheme}", "aggregation.corrupt=0"]).aggregation.scheme == scheme
+
+
+def test_a_stage_that_the_scheme_has_not_is_named_with_those_that_it_has() -> None:
+    assert problem("aggregation.lose_stage=release", *ENCRYPTED).detail == (
+        'got "release"; the scheme "bfv" has advertise, keys, input, open'
+    )
+
+
+def test_every_scheme_and_every_stage_can_be_asked_for() -> None:
+    schemes, stages, arms = (
+        keys()[name].allowed for name in ("aggregation.scheme", "aggregation.lose_stage", "evaluation.arms")
+    )
+    assert all(f'"{name}"' in schemes for name in SCHEMES)
+    assert all(f'"{stage}"' in stages for entry in SCHEMES.values() for stage in entry.stages)
+    assert all(f'"{entry.protection}"' in arms for entry in SCHEMES.values())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "clients", "bits"), [("bfv", 90_000, 32), ("bfv-2048", 5000, 32), ("ckks", 90_000, 30),
+                                    ("ckks-compact", 5000, 32)],
+)  # fmt: skip
+def test_numbers_that_no_ciphertext_holds_are_refused_when_read(scheme: str, clients: int, bits: int) -> None:
+    overrides = [f"aggregation.scheme={scheme}", "aggregation.corrupt=0", f"training.clients_per_round={clients}"]
+    error = problem(*overrides, f"aggregation.bits={bits}")
+    assert error.key == "aggregation.bits"
+    assert "[V8]" in error.detail
+    assert "fewer bits" in error.detail
+    load(None, [*overrides, "aggregation.bits=16"])
+
+
+@pytest.mark.parametrize("key", ["corrupt", "dropouts"])
+def test_a_share_of_a_cohort_is_in_thousandths(key: str) -> None:
+    error = problem(f"aggregation.{key}=0.1234", "training.clients_per_round=10")
+    assert error.key == f"aggregation.{key}"
+    assert "0.1234 is not a share in 0 … 0.499, in thousandths" in error.detail
 
 
 @pytest.mark.parametrize(
@@ -152,8 +240,11 @@ def test_keys_that_do_not_fit_together(overrides: list[str], key: str) -> None:
         ["training.rounds=2"],  # the round of a loss that is not asked for
         ["model.base=somewhere", "model.heads=3"],  # the small model's shape, where another is taken
         ["method.kind=pretrain", "model.base=somewhere"],
-        ["training.clients_per_round=1", "aggregation.scheme=plain"],
+        ["data.max_clients=1", "aggregation.scheme=plain"],
+        ["aggregation.dropouts=0.499", "aggregation.corrupt=0.499"],  # of a cohort that nobody has counted yet
         ["aggregation.lose_stage=consent"],
+        ["aggregation.lose_stage=keys", *ENCRYPTED],
+        ["aggregation.lose_stage=open", *ENCRYPTED, "aggregation.server=semi-honest"],
         ["aggregation.lose_stage=release", "aggregation.server=semi-honest"],
     ],
 )

@@ -24,19 +24,7 @@ from securefed.jobs.job import new_folder, run
 from securefed.jobs.material import corpus_of, prepare
 from securefed.llm.evaluation import evaluate
 
-from .conftest import TINY, Silent
-
-
-def events(folder: Path, kind: str) -> list[dict[str, object]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
-
-
-def job(folder: Path, *overrides: str) -> tuple[Configuration, Silent]:
-    config, display = load(None, [*TINY, *overrides]), Silent()
-    folder.mkdir(parents=True, exist_ok=True)
-    run(config, folder, display)
-    return config, display
+from .conftest import TINY, Silent, events, job
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +123,11 @@ def test_a_client_lost_at_any_other_stage(stage: str, tmp_path: Path) -> None:
         f"aggregation.lose_stage={stage}",
         "aggregation.lose_round=1",
         "training.rounds=1",
-        "evaluation.arms=[]",
+        "evaluation.arms=[plain]",
     )
-    (event,) = events(tmp_path, "round")
-    assert [entry["stage"] for entry in event["lost"]] == [stage]  # type: ignore[attr-defined]
-    assert event["survivors"] == (8 if stage in ("consent", "release") else 7)
+    masks, plain = events(tmp_path, "round")
+    assert [entry["stage"] for entry in masks["lost"]] == [stage]  # type: ignore[attr-defined]
+    assert masks["survivors"] == plain["survivors"] == (8 if stage in ("consent", "release") else 7)
 
 
 @pytest.mark.parametrize("kind", ["full", "pretrain"])
@@ -154,6 +142,41 @@ def test_plain_scheme_as_the_runs_own(tmp_path: Path) -> None:
     job(tmp_path, "aggregation.scheme=plain", "training.rounds=1", "evaluation.arms=[]")
     assert {e["arm"] for e in events(tmp_path, "round")} == {"plain"}
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("aggregation", ["ffa", "alternate", "core", "fedit"])
+def test_every_aggregation_of_adapters_ends_in_one_that_peft_loads(aggregation: str, tmp_path: Path) -> None:
+    ranks = "method.client_ranks=[8, 8, 4, 4, 2, 2, 1, 1]"
+    config, display = job(
+        tmp_path, f"method.lora_aggregation={aggregation}", ranks, "training.rounds=2", "evaluation.arms=[]"
+    )
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "adapter"
+    ).eval()
+    reported = {e["client"]: e["loss"] for e in events(tmp_path, "evaluation") if e["arm"] == "masks" and e["final"]}
+    material = prepare(config, corpus_of(config), str(tmp_path / "base"))
+    for client in material.clients:
+        assert evaluate(model, client.held_out).loss == pytest.approx(reported[client.name], rel=1e-5)
+    assert all(event["survivors"] == 8 for event in events(tmp_path, "round"))
+
+    biased = aggregation == "fedit"
+    start = events(tmp_path, "start")[0]
+    assert start["lora_aggregation"] == aggregation
+    pages = [(tmp_path / name).read_text() for name in ("report.html", "report.md", "adapter/README.md")]
+    for text in [*pages, "\n".join(display.lines), "".join(start["warnings"])]:  # type: ignore[arg-type]
+        assert ("mean(B)·mean(A) is not mean(B·A)" in text) == biased
+    assert f"aggregated by {aggregation}" in pages[2]
+
+    # What is said to be sent is what a client sends: 19 bits in masks of 8 clients, three lanes in a word.
+    values = start["parameters"]["trained"]  # type: ignore[index]
+    up = np.mean([size for event in events(tmp_path, "round") for size in event["bytes_up"].values()])  # type: ignore[attr-defined]
+    assert 19 / 8 * values < up < 19 / 8 * values + 2700
+
+
+def test_ranks_must_be_as_many_as_clients(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="got 3 ranks; allowed is one for each of the 8 clients") as caught:
+        job(tmp_path, "method.client_ranks=[8, 4, 4]")
+    assert caught.value.key == "method.client_ranks"
 
 
 def test_kill_at_any_moment_and_resume_ends_at_the_same_model(

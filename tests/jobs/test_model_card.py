@@ -27,7 +27,19 @@ def test_under_masks(overrides: tuple[str, ...], says: tuple[str, ...]) -> None:
     assert "Poisoning is not covered" in text
 
 
-@pytest.mark.parametrize("scheme", ["plain"])
+@pytest.mark.parametrize(("scheme", "suite"), [("bfv", "0x10"), ("bfv-2048", "0x11"), ("ckks-compact", "0x21")])
+@pytest.mark.parametrize("server", ["malicious", "semi-honest"])
+def test_encrypted(scheme: str, suite: str, server: str) -> None:
+    text = card(8, f"aggregation.scheme={scheme}", "aggregation.corrupt=0", f"aggregation.server={server}")
+    for says in (
+        f"(`{scheme}`, suite {suite}) in rounds of 8 clients", f"a {server} server that no client works with",
+        "the key holder, one of the clients", "could have opened every update", "Poisoning is not covered",
+    ):  # fmt: skip
+        assert says in text
+    assert "% of the clients" not in text
+
+
+@pytest.mark.parametrize("scheme", ["plain", "float"])
 def test_in_the_clear(scheme: str) -> None:
     text = card(8, f"aggregation.scheme={scheme}")
     assert "the server saw each of them" in text

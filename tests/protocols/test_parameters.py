@@ -92,16 +92,16 @@ def by_definition(n: int, adversary: Adversary) -> Parameters:
     sigma, eta = adversary.security, adversary.correctness
     if n <= sigma:
         q, theta = (n, L) if adversary.server == MALICIOUS else (0, 0)
-        return Parameters(True, n, L, n, 0, q, theta)
+        return Parameters(True, n, L, n, 0, q, theta, L)
     if adversary.server == SEMI_HONEST:
-        complete = Parameters(True, n, L, n, 0, 0, 0)
-        shares = first(n, adversary, n - 1, C, 2, lambda k, t: t, sigma + 1)
-        if shares is None:
-            return complete
-        fit = (x for x in range(1, shares[0] + 1) if is_open(n, adversary, x, x, C + D, n // 2, sigma + 1))
+        complete = Parameters(True, n, L, n, 0, 0, 0, L)
+        fit = (x for x in range(1, (n - 1) // 2 + 1) if is_open(n, adversary, x, x, C + D, n // 2, sigma + 1))
         kappa = next(fit, None)
-        return Parameters(False, *shares, kappa, 0, 0, 0) if kappa else complete
-    complete = Parameters(True, n, L, n, 0, n, L)
+        if kappa is None:
+            return complete
+        shares = first(n, adversary, n - 1, C, 2 * ceil(kappa / 2), lambda k, t: t, sigma + 1)
+        return Parameters(False, *shares, kappa, 0, 0, 0, n - D) if shares else complete
+    complete = Parameters(True, n, L, n, 0, n, L, L)
     for kappa in range(2, (n - 1) // 2 + 1, 2):
         fit = (x for x in range(1, kappa + 1) if is_open(n, adversary, kappa, x, C, n // 4, sigma + 2))
         tau = next(fit, None)
@@ -113,7 +113,7 @@ def by_definition(n: int, adversary: Adversary) -> Parameters:
     if shares is None:
         return complete
     consent = first(n, adversary, n, (n + C) // 2, 2, lambda k, t: t, sigma + 2)
-    return Parameters(False, *shares, kappa, tau, *(consent or (n, L)))
+    return Parameters(False, *shares, kappa, tau, *(consent or (n, L)), L)
 
 
 @pytest.mark.parametrize("server", [SEMI_HONEST, MALICIOUS])

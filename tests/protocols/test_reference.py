@@ -17,7 +17,7 @@ from protocols.pairwise_masking.parameters import parameters_of
 from protocols.pairwise_masking.received import held_shares
 from protocols.pairwise_masking.reference import Client, Server, identity
 from protocols.pairwise_masking.scenario import COMMON_MALICIOUS, SAMPLED, SPARSE, SPARSE_MALICIOUS, Scenario
-from protocols.vector_files import VectorFile, load, seed
+from protocols.vector_files import VERSIONS, VectorFile, load, seed
 from protocols.wire.reference import SERVER, decode
 from protocols.wire.specification import dropouts, least_survivors
 
@@ -67,7 +67,7 @@ def test_vector_names_are_unique_and_files_are_described(files):
     for file in files:
         content = load(file.protocol, file.name)
         assert list(content)[:3] == ["protocol", "version", "description"]
-        assert content["version"] == (1 if file.protocol == "encoding" else 2)
+        assert content["version"] == VERSIONS[file.protocol]
         names = [(v.get("rule"), v["name"]) for v in content["vectors"] if "name" in v]
         assert len(set(names)) == len(names), file.path
 
@@ -241,6 +241,18 @@ def test_k6_k7_a_server_does_not_begin_with_identities_that_are_missing_or_share
     with pytest.raises(RuleBroken, match="K7"):
         Server(SIGNED.specification, identities | {90: identities[3]})
     assert Server(SIGNED.specification, identities).requests()
+
+
+def test_a_server_asks_those_of_whom_it_still_waits():
+    """Not who has answered, and not who was refused."""
+    s = SIGNED.specification
+    server, (first, second, *others) = Server(s, SIGNED.identities), s.cohort
+    assert list(server.requests()) == list(s.cohort)
+    offer = server.request(first)
+    server.receive(first, reply(SIGNED.client(first), [], [offer], []))
+    with pytest.raises(RuleBroken, match="W1"):
+        server.receive(second, b"")
+    assert server.requests() == dict.fromkeys(others, offer)
 
 
 def test_the_consents_looked_for_change_with_every_byte_of_the_agreement():

@@ -101,7 +101,7 @@ def test_parameters():
         ]
         p = parameters_of(n, adversary)
         found = (p.complete, p.neighbours, p.threshold, p.mask_neighbours, p.mask_survivors, p.sample, p.consents)
-        assert found == tuple(vector[name] for name in ("complete", "k", "t", "κ", "τ", "q", "θ"))
+        assert (*found, p.inputs) == tuple(vector[name] for name in ("complete", "k", "t", "κ", "τ", "q", "θ", "ℓ"))
 
 
 def test_picks():
@@ -195,7 +195,7 @@ def requests_from(file: dict[str, Any], vector: dict[str, Any]) -> list[bytes]:
     return [bytes.fromhex(r["message"] if "message" in r else good[r["good"]]) for r in vector["requests"]]
 
 
-@pytest.mark.parametrize("name", ["client_refuses", "client_refuses_signed"])
+@pytest.mark.parametrize("name", ["client_refuses", "client_refuses_signed", "client_refuses_sparse"])
 def test_client_refuses(name):
     file = load(PROTOCOL, name)
     client = client_from(file)

@@ -131,6 +131,16 @@ def test_a_run_that_diverged_has_a_page(make_events: Callable[..., Lines], write
     assert "diverged" in page.text
 
 
+def test_the_threshold_is_of_those_who_are_asked(make_events: Callable[..., Lines], write: Callable[..., Path]) -> None:
+    lines = make_events(rounds=2)
+    assert "threshold 6 of 8" in read(write_report(write(lines))).text
+    for line in lines:
+        if line["event"] == "round":
+            line["cohort"] = 7
+    assert "threshold 6 of 7" in read(write_report(write(lines))).text
+    assert "threshold 6 of 8" in read(write_report(write(lines[:1]))).text
+
+
 def test_many_clients_and_the_clear_alone(make_events: Callable[..., Lines], write: Callable[..., Path]) -> None:
     names = tuple(f"speaker {at}" for at in range(45))
     lines = make_events(names, rounds=2, factors={"public": 1.0, "plain": 0.9})

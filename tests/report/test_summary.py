@@ -12,11 +12,15 @@ import pytest
 from rich.console import Console
 
 from securefed.errors import PersistenceError
-from securefed.report.outcome import dropout_text, headline, protection, remarks, state_text
-from securefed.report.summary import STAGES, Summary, read_summary
+from securefed.report.outcome import EFFECTS, aborted_text, dropout_text, headline, remarks, state_text
+from securefed.report.page import html
+from securefed.report.plots import draw
+from securefed.report.protection import protection
+from securefed.report.summary import ARMS, STAGES, Summary, read_summary
 from securefed.report.table import markdown, summary_table
 from securefed.report.themes import DARK, LIGHT
 from securefed.report.units import byte_text, change_text, perplexity_text, second_text, share_text
+from securefed.schemes import PROTECTED, SCHEMES
 
 START = {
     "event": "start",
@@ -94,8 +98,33 @@ def test_dropouts_are_told_with_what_they_did(summed: Callable[..., Summary]) ->
     assert "which counts; the others' shares" in dropout_text(summary.dropouts[0])
 
 
+ABORTED = {
+    "event": "aborted", "arm": "encrypted", "round": 2, "stage": "open", "again": True, "seconds": 0.25,
+    "detail": "client 1 holds the key", "lost": [{"client": "a", "stage": "open"}],
+}  # fmt: skip
+
+
+def test_a_round_that_was_aborted_is_told_and_costs_nothing(summed: Callable[..., Summary]) -> None:
+    again = ABORTED | {"refused": [{"client": "b", "error": "[W4] no such message"}]}
+    summary = summed(ABORTED, again, round_(2, arm="encrypted"))  # the first was of a process that was killed
+    (told,) = map(aborted_text, summary.events.aborted)
+    assert "Round 2 was aborted: a, which held the round's key, was lost before it had opened the sum" in told
+    assert "run again under new keys" in told
+    assert summary.costs["encrypted"].rounds == 1
+    assert not summary.dropouts
+    for text in (markdown(summary), html(summary, draw(summary))):
+        assert "Round 2 was aborted" in text
+        assert "a message of b was refused" in text
+
+
+def test_a_round_that_ended_the_run_says_so(summed: Callable[..., Summary]) -> None:
+    last = ABORTED | {"stage": "input", "again": False, "detail": "1 of 2 clients answered, 2 are needed"}
+    told = aborted_text(summed(last).events.aborted[0])
+    assert "1 of 2 clients answered, 2 are needed (stage input); lost: a. The run ended there" in told
+
+
 @pytest.mark.parametrize(
-    ("stage", "counts"), [("share", False), ("input", False), ("consent", True), ("release", True)]
+    ("stage", "counts"), [("share", False), ("keys", False), ("input", False), ("consent", True), ("release", True)]
 )
 def test_in_every_stage_a_loss_has_words_of_its_own(summed: Callable[..., Summary], stage: str, counts: bool) -> None:
     lost = {"lost": [{"client": "b", "stage": stage}], "survivors": 2 if counts else 1}
@@ -108,6 +137,18 @@ def test_stages_are_shown_in_their_order(summed: Callable[..., Summary]) -> None
     mixed = {"release": 0.1, "consent": 0.2, "share": 0.3, "advertise": 0.4, "input": 0.5}
     found = summed(round_(1, stages=mixed)).costs["masks"].stages
     assert list(found) == ["advertise", "share", "input", "consent", "release"]
+    encrypted = round_(1, arm="encrypted", stages={"open": 0.1, "input": 0.2, "keys": 0.3, "advertise": 0.4})
+    assert list(summed(encrypted).costs["encrypted"].stages) == ["advertise", "keys", "input", "open"]
+
+
+def test_every_scheme_has_its_stages_its_arm_and_its_sentences(write: Callable[..., Path]) -> None:
+    for name, entry in SCHEMES.items():
+        assert set(entry.stages) <= set(STAGES)
+        assert entry.protection in ARMS
+        assert all(entry.protection in theme.arms for theme in (LIGHT, DARK))
+        against = protection(read_summary(write([START | {"scheme": name, "corrupt": 1}]))).against
+        assert against.startswith("Nobody") == (entry.protection not in PROTECTED)
+    assert set(EFFECTS) == set(PROTECTED)
 
 
 def test_every_stage_has_a_colour_of_its_own() -> None:
@@ -172,11 +213,11 @@ def test_remarks_name_losers_and_doubts(summed: Callable[..., Summary]) -> None:
 def test_protection_follows_scheme_and_adversary(write: Callable[..., Path]) -> None:
     follows = protection(read_summary(write([START | {"adversary": "semi-honest", "corrupt": 1}])))
     assert "A semi-honest server (it follows the protocol" in follows.against
-    assert "together with 1 of the 2 clients" in follows.against
+    assert "together with 1 of a round's clients" in follows.against
     assert any("A malicious server" in one for one in follows.not_covered)
     lies = protection(read_summary(write([START | {"adversary": "malicious", "corrupt": 2}])))
     assert "A malicious server (it sends, drops, invents and lies as it likes)" in lies.against
-    assert "together with 2 of the 2 clients" in lies.against
+    assert "together with 2 of a round's clients" in lies.against
     assert not any("malicious server" in one for one in lies.not_covered)
     for masks in (follows, lies):
         assert masks.hidden
@@ -184,6 +225,32 @@ def test_protection_follows_scheme_and_adversary(write: Callable[..., Path]) -> 
     plain = protection(read_summary(write([START | {"scheme": "plain"}])))
     assert "Nobody" in plain.against
     assert not plain.hidden
+
+
+def test_an_encrypted_run_claims_no_colluding_client(write: Callable[..., Path]) -> None:
+    """Whatever number of corrupt clients was written down: they share the key."""
+    lies = protection(read_summary(write([START | {"scheme": "bfv", "adversary": "malicious", "corrupt": 1}])))
+    assert "A malicious server" in lies.against
+    assert "alone: none of a round's clients works with it" in lies.against
+    assert "together" not in lies.against
+    assert any("key holder" in one for one in lies.seen)
+    assert "opens every update" in lies.not_covered[0]
+    assert not any(one.startswith("A malicious server") for one in lies.not_covered)
+    follows = protection(read_summary(write([START | {"scheme": "ckks", "adversary": "semi-honest"}])))
+    assert any(one.startswith("A malicious server: ") for one in follows.not_covered)
+    assert "opens every update" in follows.not_covered[0]
+
+
+@pytest.mark.parametrize(("arm", "effect"), [("masks", "Masking"), ("encrypted", "Encryption")])
+def test_what_protection_changed_is_named(summed: Callable[..., Summary], arm: str, effect: str) -> None:
+    summary = summed(round_(1, arm=arm), **{arm: (40.0, 60.0), "plain": (40.0, 60.0)})
+    assert summary.federated is summary.arms[arm]
+    said = " ".join(remarks(summary))
+    assert f"{effect} changed perplexity by" in said
+    assert "Protection took 5.0" in said
+    page = html(summary, draw(summary))
+    assert f"perplexity by {effect.lower()}" in page
+    assert ("key holder&#39;s" in page) == (arm == "encrypted")
 
 
 def test_a_run_of_an_older_version_says_no_more_than_it_wrote(write: Callable[..., Path]) -> None:

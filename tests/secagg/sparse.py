@@ -21,6 +21,8 @@ FORTY_TRUSTING = Adversary("semi-honest", 0.04, 0.1, security=8, correctness=8)
 SMALL = Adversary("malicious", 0.04, 0.1, security=2, correctness=2)
 SMALL_TRUSTING = Adversary("semi-honest", 0.04, 0.1, security=2, correctness=2)
 """For 28 clients."""
+LOSSY_TRUSTING = Adversary("semi-honest", 0.04, 0.15, security=2, correctness=2)
+"""For 40 clients: as many may be lost as leave one client without enough holders."""
 TIGHT = Adversary("malicious", 0.04, 0.05, security=4, correctness=4)
 """For 24 clients: more mask peers must survive than it takes holders to open a seed."""
 
@@ -98,7 +100,8 @@ def foretell(round_: Sparse, drops: Drops) -> Foretold:
             shared = set(answered)
         if stage is Stage.INPUT:
             told.survivors = tuple(sorted(answered))
-        if len(answered) < spec.threshold:
+        until_input = stage in (Stage.ADVERTISE, Stage.SHARE, Stage.INPUT)
+        if len(answered) < (found.least_inputs if until_input else spec.threshold):
             told.aborted = stage
             return told
         answered -= {client for client, at in drops.items() if at is stage}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import prod
 
 import pytest
 
+import securefed.secagg.unmask
 from securefed.aggregation import Adversary
-from securefed.crypto.shamir import FIELD, SHARE_BYTES, Responders
+from securefed.crypto.shamir import FIELD, SHARE_BYTES, Responders, locate
 from securefed.errors import RoundAborted
 from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import Stage
@@ -56,15 +58,16 @@ def test_a_wrong_share_among_t_aborts_the_round(
 
 @both_modes
 @pytest.mark.parametrize(("rule", "owner"), [case("S5", "a seed", 2), case("S6", "a mask key", 8)])
-def test_a_secret_over_32_bytes_is_none(rule: str, owner: int, adversary: Adversary) -> None:
-    """The field is a little larger than 2^256: one share is moved so that p − 1 comes out."""
+@pytest.mark.parametrize("secret", [2**256, FIELD - 1])
+def test_a_secret_over_32_bytes_is_none(rule: str, owner: int, secret: int, adversary: Adversary) -> None:
+    """The field is a little larger than 2^256: one share is moved so that 2^256 or p − 1 comes out."""
     round_ = Round(spec_of(adversary=adversary)).until(Stage.RELEASE, {8: Stage.INPUT})
     ids = (2, 3, LIAR)
     pairs = lies.secrets_of(round_, owner).share_out(lies.roster_digest(round_), COHORT, 3)
     part = slice(0, SHARE_BYTES) if owner == 2 else slice(SHARE_BYTES, None)
     true = Responders(ids, 3).combine({client: pairs[client][part] for client in ids})
     weight = prod(other * pow(other - LIAR, -1, FIELD) for other in ids[:2])
-    move = (FIELD - 1 - true) * pow(weight, -1, FIELD) % FIELD
+    move = (secret - true) * pow(weight, -1, FIELD) % FIELD
     round_.server.receive(LIAR, lies.release(round_, LIAR, {owner: move}))
     for client in (2, 3):
         round_.server.receive(client, round_.ask(client))
@@ -135,6 +138,35 @@ def test_s7_a_wrong_share_is_located(adversary: Adversary, wrong: dict[int, dict
     for error in named:
         assert error.peer is not None
         assert any(f"client {owner}" in error.detail for owner in wrong[error.peer])
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("wrong", "searches"),
+    [
+        pytest.param({1: dict.fromkeys(EIGHT, 1)}, 1, id="of everyone"),
+        pytest.param({1: {2: 1}, 3: {4: 1, 5: 1}}, 2, id="then another's as well"),
+        pytest.param({1: {2: 1, 3: 1}, 7: {3: 2, 4: 1, 9: 1}}, 1, id="and one behind, which is not needed"),
+        pytest.param({1: {1: 1}, 2: {2: 1}, 3: {3: 1}}, 3, id="fewer than needed are left: all are asked"),
+        pytest.param({1: {1: 1}, 6: {2: 1, 3: 1}, 7: {2: 1}}, 1, id="the first of all are right after all"),
+    ],
+)
+def test_who_was_found_out_is_left_out_of_the_next_seeds(
+    adversary: Adversary, wrong: dict[int, dict[int, int | bytes]], searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To locate a wrong share costs thousands of combinations, and one liar may lie about everyone."""
+    searched = []
+
+    def counted(shares: Mapping[int, bytes], threshold: int, accepts: Callable[[int], bool]) -> object:
+        searched.append(1)
+        return locate(shares, threshold, accepts)
+
+    monkeypatch.setattr(securefed.secagg.unmask, "locate", counted)
+    round_ = opened(adversary, wrong)
+    assert round_.server.aggregate is not None
+    assert round_.server.aggregate.words is not None
+    assert round_.server.aggregate.words.tolist() == plain_sum(round_.spec, (1, 2, 3, 4, 5, 6, 7))
+    assert len(searched) == searches
 
 
 @both_modes

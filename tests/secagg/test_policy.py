@@ -209,7 +209,7 @@ def test_a_bad_update_ends_the_session_and_nothing_of_it_leaves(rule: str, chang
 @pytest.mark.rule("V8")
 def test_v8_a_round_whose_sum_cannot_fit_is_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """With at most 2^20 clients and 32 bits there is none, so the word is made smaller here."""
-    monkeypatch.setattr("securefed.encoding.lanes._WORD_BITS", 17)
+    monkeypatch.setattr("securefed.encoding.lanes.Lanes.__init__.__defaults__", (17,))
     with refused("V8"):
         spec_of()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from securefed.crypto.kdf import Label, derive
 from securefed.errors import SecurefedError
 from securefed.secagg.keys import ClientSecrets, PairContext, self_mask_key
 from securefed.secagg.stages import Stage
+from securefed.wire.from_client import Input, Release, Shares
+from securefed.wire.from_server import Delivered, Delivery
 from tests.rounds import COHORT, MALICIOUS, Round, identity_of, seed, spec_of, update_of
 from tests.secagg import lies
 from tests.secagg.lies import VICTIM
@@ -113,6 +116,12 @@ def test_no_error_shows_a_secret(stage: Stage, cases: list[Any]) -> None:
         assert message[64:96].hex() not in text or len(message) <= 64
         assert error.__cause__ is None
         assert error.__suppress_context__
+
+
+@pytest.mark.parametrize("kind", [Shares, Input, Release, Delivered, Delivery])
+def test_a_message_does_not_show_what_is_in_it(kind: type[Any]) -> None:
+    """Whoever logs one logs no share, no pick secret and no word of an update."""
+    assert "inside" not in every_text(kind(*("inside" for _ in fields(kind))))
 
 
 @both_modes

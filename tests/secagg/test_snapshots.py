@@ -14,7 +14,9 @@ from securefed.crypto.hashing import DIGEST_BYTES, digest
 from securefed.crypto.kdf import Label, derive
 from securefed.errors import PersistenceError, RoundAborted
 from securefed.secagg import PairwiseMasks
+from securefed.secagg.server_log import Log
 from securefed.secagg.stages import Stage
+from securefed.wire.snapshot import Party, pack_ids, pack_snapshot, parse_snapshot, unpack_ids
 from tests.rounds import COHORT, LAYOUT, MALICIOUS, SEMI_HONEST, Drops, Round, identities, identity_of, seed, spec_of
 from tests.rules import refused
 from tests.secagg import lies
@@ -101,10 +103,12 @@ def test_any_party_restarts_at_any_time(data: st.DataObject, adversary: Adversar
         stage = round_.server.stage
         gone |= {client for client, at in lost.items() if at is stage}
         round_.requests[stage] = dict(round_.server.requests())
+        awaited = dict(round_.requests[stage])
         for client in [client for client in round_.requests[stage] if client not in gone]:
             chosen = data.draw(who)
             restart(round_, chosen - {0}, server=0 in chosen)
-            assert round_.server.requests() == round_.requests[stage]
+            assert round_.server.requests() == awaited
+            del awaited[client]
             round_.replies[stage][client] = round_.ask(client)
             round_.server.receive(client, round_.replies[stage][client])
         round_.server.advance()
@@ -117,13 +121,17 @@ def test_any_party_restarts_at_any_time(data: st.DataObject, adversary: Adversar
 def test_a_server_remembers_who_has_answered_and_who_was_refused(adversary: Adversary, stage: Stage) -> None:
     round_ = Round(spec_of(adversary=adversary)).until(stage)
     round_.server.receive(2, round_.ask(2))
+    good = round_.ask(5)
     with refused("W1", peer=5):
         round_.server.receive(5, b"")
+    asked = round_.server.requests()
+    assert not asked.keys() & {2, 5}
     restart(round_, server=True)
+    assert round_.server.requests() == asked
     with refused("R3", peer=2):
         round_.server.receive(2, b"")
     with refused("R5", peer=5):
-        round_.server.receive(5, round_.ask(5))
+        round_.server.receive(5, good)
 
 
 @pytest.mark.rule("R5")
@@ -227,6 +235,30 @@ def test_p1_damaged_and_truncated(adversary: Adversary) -> None:
 def resealed(stored: bytes) -> bytes:
     """With a digest that fits again."""
     return stored[:-DIGEST_BYTES] + digest(stored[:-DIGEST_BYTES])
+
+
+def test_ids_of_every_size_come_back() -> None:
+    ids = {1, 2**8, 2**24 - 1, 2**24, 2**32 - 1}
+    assert unpack_ids(pack_ids(ids)) == ids
+    log = Log()
+    for client in sorted(ids):
+        log.answered(client, b"reply")
+    assert Log.parse(log.pack(ids))[0].events == log.events
+
+
+@both_modes
+def test_p1_what_does_not_hold_together_though_its_digest_fits(adversary: Adversary) -> None:
+    """Another kind of file, bytes behind the last section, an event too short for a client's id."""
+    for stored, resume in parties(adversary):
+        bad = [b"KIND" + stored[4:], stored[:-DIGEST_BYTES] + bytes(1 + DIGEST_BYTES)]
+        if "server" in resume.__qualname__:
+            sections = parse_snapshot(Party.SERVER, stored)[:5]
+            events = ([b""], [bytes(3)], [bytes(4), b"1"])
+            bad += [pack_snapshot(Party.SERVER, [*sections, *few]) for few in events]
+        for raw in bad:
+            with pytest.raises(PersistenceError) as caught:
+                resume(resealed(raw))
+            assert caught.value.rule == "P1"
 
 
 @both_modes

@@ -100,6 +100,22 @@ def test_as_many_as_stated_drop_out_in_one_stage(n: int, adversary: Adversary, s
     assert ended
 
 
+@pytest.mark.parametrize("stage", [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.RELEASE])
+def test_one_more_than_stated_before_the_sum_is_fixed_ends_a_semi_honest_round(stage: Stage) -> None:
+    """Its graph is connected for at most D losses. Who gave an input is in the sum, whatever becomes of it later."""
+    lost = FORTY_TRUSTING.lost_clients(40)
+    for more in (0, 1):
+        round_ = Sparse(40, FORTY_TRUSTING)
+        gone = round_.spec.cohort[:: 40 // lost][:lost] + round_.spec.cohort[1 : 1 + more]
+        if more and stage is not Stage.RELEASE:
+            with pytest.raises(RoundAborted, match=f"{39 - lost} of .* clients answered, {40 - lost} are needed"):
+                round_.until(Stage.DONE, dict.fromkeys(gone, stage))
+            assert round_.server.aggregate is None
+        else:
+            check(round_, dict.fromkeys(gone, stage))
+            assert round_.server.aggregate is not None
+
+
 @settings(max_examples=settings().max_examples // 2)
 @given(data=st.data(), which=st.sampled_from(LOSING))
 def test_any_pattern_of_dropouts(data: st.DataObject, which: ParameterSet) -> None:

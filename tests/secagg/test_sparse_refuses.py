@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from securefed.aggregation import Update
+from securefed.aggregation import Adversary, Update
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.graph import Neighbourhood
 from securefed.secagg.keys import ClientSecrets
 from securefed.secagg.stages import Stage
 from securefed.wire.from_server import Agreement, Delivered
 from securefed.wire.header import HEADER_BYTES, SERVER
-from tests.rounds import context_of, plain_sum, seed
+from tests.rounds import context_of, plain_sum, seed, update_of
 from tests.rules import case, refused
 from tests.secagg import lies
-from tests.secagg.sparse import SMALL, SMALL_TRUSTING, TIGHT, Sparse, consents_drawn
+from tests.secagg.sparse import FORTY_TRUSTING, LOSSY_TRUSTING, SMALL, TIGHT, Sparse, consents_drawn
 
 VICTIM = 2
 """Of every cohort here the first."""
@@ -42,11 +42,11 @@ def strangers(round_: Sparse) -> list[int]:
 
 
 @pytest.mark.rule("R7")
-@pytest.mark.parametrize("adversary", [SMALL, SMALL_TRUSTING], ids=["malicious", "semi-honest"])
-def test_r7_too_few_holders_in_the_roster(adversary: object) -> None:
+@pytest.mark.parametrize(("n", "adversary"), [(28, SMALL), (40, LOSSY_TRUSTING)], ids=["malicious", "semi-honest"])
+def test_r7_too_few_holders_in_the_roster(n: int, adversary: Adversary) -> None:
     """Enough clients, but the server says that those who would hold the victim's shares did not advertise."""
     for gone, rule in ((-1, None), (0, "R7")):
-        round_ = Sparse(28, adversary).until(Stage.SHARE)  # type: ignore[arg-type]
+        round_ = Sparse(n, adversary).until(Stage.SHARE)
         own, found = round_.neighbourhood(VICTIM), round_.found
         kept_back = sorted(own.holders)[: found.neighbours - found.threshold + 1 + gone]
         message = lies.roster(round_, dict.fromkeys(kept_back))
@@ -68,6 +68,35 @@ def test_r8_too_few_holders_shared() -> None:
     round_ = Sparse(28, SMALL).until(Stage.INPUT)
     own, found = round_.neighbourhood(VICTIM), round_.found
     over(round_, "R8", without(round_, set(sorted(own.holders)[: found.neighbours - found.threshold + 1])))
+
+
+def left_out(round_: Sparse, number: int) -> set[int]:
+    """So many, of whom none holds a share of the victim's or picked it: their loss is no loss to the victim."""
+    away = set(strangers(round_)) - round_.neighbourhood(VICTIM).holders
+    assert len(away) >= number
+    return set(sorted(away)[:number])
+
+
+@pytest.mark.parametrize(
+    ("rule", "stage"), [case("R7", "of the roster", Stage.SHARE), case("R8", "of the delivery", Stage.INPUT),
+                        case("R9", "of the survivors", Stage.RELEASE)],
+)  # fmt: skip
+def test_more_losses_than_stated_under_a_semi_honest_server(rule: str, stage: Stage) -> None:
+    """More than L are left, and the victim has all its holders. But masks are drawn for at most D losses."""
+    for more in (0, 1):
+        round_ = Sparse(40, FORTY_TRUSTING).until(stage)
+        gone = left_out(round_, 4 + more)
+        assert len(round_.spec.cohort) - len(gone) > round_.spec.threshold
+        if stage is Stage.SHARE:
+            message = lies.roster(round_, dict.fromkeys(gone))
+        elif stage is Stage.INPUT:
+            message = without(round_, gone)
+        else:
+            message = lies.survivors(round_, *(client for client in round_.spec.cohort if client not in gone))
+        if more:
+            over(round_, rule, message)
+        else:
+            assert round_.clients[VICTIM].reply(message, lambda: update_of(VICTIM))
 
 
 @pytest.mark.rule("G3")

@@ -95,6 +95,7 @@ def test_offers(rule: str, header: dict[str, Any], body: bytes) -> None:
         {"round": -1},
         {"round": 2**32},
         {"values": 0},
+        {"values": 2**64},
         {"scalars": 0},
         {"scalars": 2**32},
         {"adversary": replace(MALICIOUS, corrupt=0.499)},
@@ -116,7 +117,26 @@ def test_what_could_not_be_sent_is_not_made(change: dict[str, Any]) -> None:
         spec_of(**change)
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("server", ["honest", "", 0, 3, None]),
+        ("corrupt", [-0.001, -1e-10, 0.0005, 0.5, 1, math.nan]),
+        ("dropouts", [-0.001, -1e-10, 0.0005, 0.5, 1, math.nan]),
+        ("security", [-1, 0, 129, 40.5]),
+        ("correctness", [-1, 0, 65, 20.5]),
+    ],
+)
+def test_what_is_wrong_with_an_adversary_is_named(field: str, wrong: list[Any]) -> None:
+    for value in wrong:
+        with pytest.raises(ConfigError) as caught:
+            Adversary(**{field: value})
+        assert caught.value.key == f"adversary.{field}"
+
+
 def test_cohorts_up_to_the_bound_are_read() -> None:
     """GREATEST_COHORT ids are a message of 4 MiB: its bound is a bound and not one less."""
     spec: RoundSpec = spec_of(cohort=tuple(range(1, GREATEST_COHORT + 1)))
     assert Offer.decode(Offer(spec).encode(SUITE), SUITE).spec.cohort == spec.cohort
+    with pytest.raises(ConfigError, match="is not in 1 … 1048576"):
+        replace(spec, cohort=(*spec.cohort, GREATEST_COHORT + 1))

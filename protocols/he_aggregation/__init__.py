@@ -1,0 +1,1 @@
+"""Homomorphic aggregation: README.md is the text, `reference` the code."""
