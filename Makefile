@@ -21,9 +21,8 @@ install-peers: install ## also what benchmarks alone compare against
 # ARGS='--set aggregation.scheme=bfv --set aggregation.corrupt=0': advertise, keys, input, open or none.
 LOSE ?= input
 
-# The published figures are of adapters whose A and B are averaged apart: "fedit", which warns of its bias.
 demo: install ## eight parties improve one language model and show each other nothing (about four minutes)
-	$(BIN)/securefed run --name demo --lose $(LOSE) --set method.lora_aggregation=fedit $(ARGS)
+	$(BIN)/securefed run --name demo --lose $(LOSE) $(ARGS)
 
 test: install ## all tests
 	$(BIN)/python -m pytest $(ARGS)

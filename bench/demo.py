@@ -48,7 +48,6 @@ def run(*, quick: bool, quiet: bool) -> Report:
             None,
             [
                 "name=bench",
-                "method.lora_aggregation=fedit",
                 'evaluation.arms=["plain"]',
                 "evaluation.every_round=false",
                 *(QUICK if quick else ()),

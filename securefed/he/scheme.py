@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from securefed.encoding.layout import Layout
 from securefed.encoding.quantize import Numbers
-from securefed.he.bfv import Bfv
 from securefed.he.cipher import Cipher
 from securefed.he.client import HomomorphicClient
+from securefed.he.exact import Bfv
 from securefed.he.packing import CoefficientPacking
 from securefed.he.rings import CONSERVATIVE, STANDARD_LIMIT, Ring
 from securefed.he.server import HomomorphicServer

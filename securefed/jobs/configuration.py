@@ -136,9 +136,9 @@ class Method(Section):
 
     kind: Literal["lora", "full", "pretrain"] = "lora"
     """adapters, all weights, or all weights from a random start (model.base then gives the shape alone)"""
-    rank: _Rank = 8
+    rank: _Rank = 16
     """of the adapters"""
-    alpha: Annotated[float, Field(gt=0, le=65_536)] = 16.0
+    alpha: Annotated[float, Field(gt=0, le=65_536)] = 32.0
     """adapters count alpha / rank"""
     targets: Literal["all-linear"] | _Layers = "all-linear"
     """linear layers that get an adapter, by name"""

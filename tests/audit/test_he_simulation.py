@@ -15,7 +15,7 @@ from securefed.audit.schedule import FAULTS
 from securefed.audit.simulation import simulate
 from securefed.audit.tally import simulate_many
 from securefed.errors import RoundAborted
-from securefed.he.bfv import Bfv as BfvCipher
+from securefed.he.exact import Bfv as BfvCipher
 from securefed.he.server import HomomorphicServer
 from securefed.he.stages import Stage
 from tests.attacks.he_switches import tags_unchecked

@@ -102,7 +102,7 @@ def drawing(*secrets: bytes) -> Iterator[None]:
     left = list(secrets)
     with pytest.MonkeyPatch.context() as patch:
         system = SimpleNamespace(urandom=lambda length: _checked(left.pop(0), length))
-        patch.setattr(sys.modules["securefed.he.bfv"], "os", system)
+        patch.setattr(sys.modules["securefed.he.exact"], "os", system)
         yield
     assert not left or left == list(secrets)
 

@@ -29,8 +29,8 @@ from protocols.pairwise_masking.participant import Client as TheirClient
 from securefed.aggregation import Adversary
 from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted
-from securefed.he.bfv import Bfv
 from securefed.he.client import HomomorphicClient
+from securefed.he.exact import Bfv
 from securefed.he.packing import CoefficientPacking
 from securefed.he.rings import CONSERVATIVE, STANDARD_LIMIT, Ring
 from tests.differential.cases import Case, cases

@@ -18,7 +18,7 @@ from securefed.encoding.lanes import pack_bits, unpack_bits
 from securefed.encoding.quantize import Numbers
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RoundAborted
-from securefed.he.bfv import Bfv, _binomial
+from securefed.he.exact import Bfv, _binomial
 from securefed.he.keys import RoundContext, RoundKey, advertised, exchange_key, new_round_key
 from securefed.he.packing import CoefficientPacking
 from securefed.he.rings import COMPACT, CONSERVATIVE, NVFLARE, STANDARD_LIMIT, Ring
