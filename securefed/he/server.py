@@ -146,9 +146,8 @@ class HomomorphicServer:
             case Stage.OPEN:
                 lanes = self._spec.numbers.lanes
                 packed = Opened.decode(reply, expected, packed_length(self._encoding.words, lanes.ring_bits)).words
-                words = unpack_bits(packed, self._encoding.words, lanes.ring_bits)
+                self._decode(unpack_bits(packed, self._encoding.words, lanes.ring_bits))
                 self._sum_message = b""  # asked for no more, and large
-                self._decode(words)
 
     def _decode(self, words: np.typing.NDArray[np.uint64]) -> None:
         decoded = self._encoding.decode(words, len(self._survivors))

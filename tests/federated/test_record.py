@@ -53,7 +53,6 @@ def test_a_torn_last_line_is_no_claim(tmp_path: Path) -> None:
     assert FileRecord(path).last_round == 2
 
 
-@pytest.mark.rule("P1")
 @pytest.mark.parametrize(
     "line",
     ["nonsense", "[]", '{"step": "input", "round": 2}', json.dumps({"step": "input", "round": 1, "session": "zz"})],
@@ -67,7 +66,6 @@ def test_a_damaged_line_is_refused(tmp_path: Path, line: str) -> None:
         FileRecord(path)
 
 
-@pytest.mark.rule("P4")
 def test_a_disk_that_takes_nothing_keeps_the_step_back(tmp_path: Path) -> None:
     record = FileRecord(tmp_path / "missing" / "record.jsonl")
     with pytest.raises(PersistenceError, match=r"\[P4\]"):
