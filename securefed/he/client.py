@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from securefed.aggregation import Update
 from securefed.crypto.kdf import KEY_BYTES
-from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError
+from securefed.errors import PersistenceError, RemoteProtocolError
 from securefed.he.client_states import Advertised, Closed, Holding, New
 from securefed.he.stages import Parameters
 from securefed.participation import ClientIdentity
+from securefed.sessions import replay
 from securefed.wire.header import SERVER
 from securefed.wire.snapshot import Party, no_other_error, pack_ids, pack_snapshot, parse_snapshot, unpack_ids
 
@@ -88,18 +89,5 @@ class HomomorphicClient:
             round_secret, *requests = sections
             client._state = New(parameters, identity, round_secret)
             for request in requests:
-                client._replay(request)
+                replay(client, request)
             return client
-
-    def _replay(self, request: bytes) -> None:
-        # Nothing before the input depends on anything but the round secret and what was received.
-        try:
-            self.reply(request, _no_update)
-        except RemoteProtocolError as error:
-            if error.rule == "R11":
-                raise LocalProtocolError("R10", "an older snapshot: the record holds an input after it") from None
-            raise PersistenceError("P3", f"the snapshot does not fit this client any more: {error}") from None
-
-
-def _no_update() -> Update:
-    raise AssertionError("no update is asked for before the input")

@@ -11,11 +11,12 @@ from securefed.aggregation import Aggregate, Attendance
 from securefed.encoding.lanes import packed_length, unpack_bits
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
-from securefed.errors import ConfigError, LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
+from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
 from securefed.he.cipher import Adder
 from securefed.he.keys import check_entry
 from securefed.he.stages import Parameters, Stage
-from securefed.participation import ClientId, check_identities
+from securefed.participation import ClientId
+from securefed.sessions import server_roster
 from securefed.wire.from_server import Offer
 from securefed.wire.header import SERVER
 from securefed.wire.homomorphic import (
@@ -60,18 +61,10 @@ class HomomorphicServer:
         layout: Layout,
         identities: Mapping[ClientId, bytes] | None = None,
     ) -> None:
-        if layout.digest != spec.layout:
-            raise LocalProtocolError("O2", "the layout is not the one that the specification names")
-        check_identities(identities or {})
-        strangers = set(spec.cohort).difference(identities or {}) if spec.adversary.malicious else None
-        if strangers:
-            raise ConfigError(
-                "identities", f"a round against a malicious server needs the identity key of client {min(strangers)}"
-            )
+        self._identities = server_roster(spec, layout, identities)
         parameters.check(spec)
         self._parameters = parameters
         self._spec = spec
-        self._identities = identities if identities is not None and spec.adversary.malicious else {}
         self._encoding = VectorEncoding(layout, spec.numbers)
         self._cipher = parameters.cipher(self._encoding)
         self._stage = Stage.ADVERTISE

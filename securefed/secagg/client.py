@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 
 from securefed.aggregation import Update
 from securefed.crypto.kdf import KEY_BYTES
-from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError
+from securefed.errors import PersistenceError, RemoteProtocolError
 from securefed.participation import ClientIdentity
 from securefed.secagg.client_input import Shared
 from securefed.secagg.client_opening import Advertised, New
 from securefed.secagg.client_release import Closed, Consented, Masked
 from securefed.secagg.snapshot import pack_held, parse_held
 from securefed.secagg.stages import expected_from
+from securefed.sessions import replay
 from securefed.wire.header import SERVER
 from securefed.wire.snapshot import Party, no_other_error, pack_snapshot, parse_snapshot
 from securefed.wire.vector_writer import iter_words
@@ -114,7 +115,7 @@ class MaskingClient:
                     raise ValueError
                 client._stage = New(identity, round_secret)
                 for request in requests:
-                    client._replay(request)
+                    replay(client, request)
             elif kind == _HOLDING:
                 held, survived = parse_held(identity, sections)
                 client._stage = Masked(held) if survived is None else Consented(held, survived)
@@ -122,16 +123,3 @@ class MaskingClient:
                 rule, reason = sections
                 client._stage = Closed(reason.decode(), rule.decode())
             return client
-
-    def _replay(self, request: bytes) -> None:
-        # Nothing before the input depends on anything but the round secret and what was received.
-        try:
-            self.reply(request, _no_update)
-        except RemoteProtocolError as error:
-            if error.rule == "R11":
-                raise LocalProtocolError("R10", "an older snapshot: the record holds an input after it") from None
-            raise PersistenceError("P3", f"the snapshot does not fit this client any more: {error}") from None
-
-
-def _no_update() -> Update:
-    raise AssertionError("no update is asked for before the input")

@@ -11,8 +11,8 @@ from securefed.crypto.signing import verifies
 from securefed.crypto.x25519 import check_public_keys
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
-from securefed.errors import ConfigError, LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
-from securefed.participation import ClientId, check_identities
+from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
+from securefed.participation import ClientId
 from securefed.secagg.graph import Neighbourhood, check_promise
 from securefed.secagg.input_sum import InputSum
 from securefed.secagg.keys import PairContext, check_signature
@@ -20,6 +20,7 @@ from securefed.secagg.parameters import Parameters
 from securefed.secagg.server_log import Log
 from securefed.secagg.stages import SUITE, Stage, expected_from
 from securefed.secagg.unmask import Evidence, unmask
+from securefed.sessions import server_roster
 from securefed.wire.frame import pack_set
 from securefed.wire.from_client import Advertisement, Consent, Entry, Release, Shares
 from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
@@ -50,18 +51,8 @@ class MaskingServer:
     """
 
     def __init__(self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None) -> None:
-        if layout.digest != spec.layout:
-            raise LocalProtocolError("O2", "the layout is not the one that the specification names")
-        check_identities(identities or {})
-        if spec.adversary.malicious:
-            strangers = set(spec.cohort).difference(identities or {})
-            if strangers:
-                raise ConfigError(
-                    "identities",
-                    f"a round against a malicious server needs the identity key of client {min(strangers)}",
-                )
+        self._identities = server_roster(spec, layout, identities)
         self._spec = spec
-        self._identities = identities if identities is not None and spec.adversary.malicious else {}
         self._parameters = Parameters.of(len(spec.cohort), spec.adversary)
         self._encoding = VectorEncoding(layout, spec.numbers)
         self._stage = Stage.ADVERTISE
