@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from securefed.audit.homomorphic_rounds import homomorphic_round_of_seed
+from securefed.audit.homomorphic_rounds import approximate_round_of_seed, homomorphic_round_of_seed
 from securefed.audit.schedule import FAULTS
 from securefed.audit.simulation import MakeRound, own_round, simulate
 from securefed.audit.tally import Tally, simulate_many
@@ -26,10 +27,14 @@ class Simulated(StrEnum):
 
     MASKS = "masks"
     BFV = "bfv"
+    CKKS = "ckks"
 
 
-def _rounds_of(scheme: Simulated) -> MakeRound:
-    return own_round if scheme is Simulated.MASKS else homomorphic_round_of_seed
+_ROUNDS: Final[Mapping[Simulated, MakeRound]] = {
+    Simulated.MASKS: own_round,
+    Simulated.BFV: homomorphic_round_of_seed,
+    Simulated.CKKS: approximate_round_of_seed,
+}
 
 
 @app.callback()
@@ -43,7 +48,7 @@ def protocol(
     seed: Annotated[int | None, typer.Option(min=0, help="Show this one round, event by event.")] = None,
     first: Annotated[int, typer.Option(min=0, help="Seed of the first round.")] = 0,
     scheme: Annotated[
-        Simulated, typer.Option(help="Rounds of which schemes: bfv takes bfv-2048 too.")
+        Simulated, typer.Option(help="Rounds of which schemes: bfv takes bfv-2048 too, ckks ckks-compact.")
     ] = Simulated.MASKS,
 ) -> None:
     """Simulate rounds with an adversary that drops, delays, reorders, duplicates, changes, swaps, lies and crashes.
@@ -51,7 +56,7 @@ def protocol(
     Every round must end with the exact sum of the survivors that it names, or with a refusal or an abort, and no client
     may give both kinds of shares of a peer or mask twice. Exit status 1 where one did not.
     """
-    console, make = Console(), _rounds_of(scheme)
+    console, make = Console(), _ROUNDS[scheme]
     if seed is not None:
         outcome = simulate(seed, make)
         console.print(outcome.told(), markup=False, highlight=False, soft_wrap=True)

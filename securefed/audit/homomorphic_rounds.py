@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from securefed.audit.own_rounds import OwnRound, own_round, round_of
 from securefed.audit.round import ClientId, Contribution, Round
 from securefed.audit.simulation import drawn, stated
 from securefed.crypto.hashing import DIGEST_BYTES
-from securefed.he import HomomorphicScheme, bfv, bfv_2048
+from securefed.he import HomomorphicScheme, bfv, bfv_2048, ckks, ckks_compact
 from securefed.he.client import HomomorphicClient
 from securefed.he.stages import Stage
 from securefed.wire.header import HEADER_BYTES
 
-__all__ = ["homomorphic_round", "homomorphic_round_of_seed"]
+__all__ = ["approximate_round_of_seed", "homomorphic_round", "homomorphic_round_of_seed"]
 
 _WORD_BYTES = 8
 
@@ -62,10 +62,19 @@ def homomorphic_round(
 
 def homomorphic_round_of_seed(seed: int) -> Round:
     """A small round for the simulation: `bfv` or `bfv-2048`, most of them against a malicious server."""
+    return _round_of_seed(seed, (bfv_2048, bfv))
+
+
+def approximate_round_of_seed(seed: int) -> Round:
+    """The same: `ckks-compact` or, in one of ten, `ckks`, which takes a second. They need TenSEAL."""
+    return _round_of_seed(seed, (*[ckks_compact] * 9, ckks))
+
+
+def _round_of_seed(seed: int, schemes: Sequence[Callable[[], HomomorphicScheme]]) -> Round:
     contributions, secret, generator = drawn(seed)
-    kind = generator.integers(10)
+    kind = int(generator.integers(10))
     adversary = stated("malicious" if kind >= 3 else "semi-honest", 0.0, len(contributions), generator)
-    scheme = bfv() if kind % 2 else bfv_2048()
+    scheme = schemes[kind % len(schemes)]()
     return homomorphic_round(contributions, adversary, secret=secret, scheme=scheme)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -116,12 +117,15 @@ class Bfv(AggregationProperties):
 
     cohort = (2, 3, 5, 8, 2**32 - 1)
     adversary = ALL_HONEST
+    scheme = "bfv"
 
     def make_round(self, contributions: Mapping[ClientId, Contribution]) -> Round:
         from securefed.audit.homomorphic_rounds import homomorphic_round
+        from securefed.schemes import SCHEMES
         from tests.audit.he_lies import lies, polynomial
 
-        round_, own = homomorphic_round(contributions, self.adversary)
+        scheme: Any = SCHEMES[self.scheme].make()
+        round_, own = homomorphic_round(contributions, self.adversary, scheme=scheme)
         return replace(
             round_,
             forge=lambda stage, client, request: lies(own, stage, client, request),
@@ -133,6 +137,12 @@ class SemiHonestBfv(Bfv):
     """Homomorphic aggregation against a server that follows the protocol."""
 
     adversary = replace(ALL_HONEST, server="semi-honest")
+
+
+class CkksCompact(Bfv):
+    """The same with approximate ciphertexts."""
+
+    scheme = "ckks-compact"
 
 
 class Plain(AggregationProperties):

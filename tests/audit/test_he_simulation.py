@@ -8,7 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from securefed.audit.homomorphic_rounds import homomorphic_round, homomorphic_round_of_seed
+from securefed.audit.homomorphic_rounds import (
+    approximate_round_of_seed,
+    homomorphic_round,
+    homomorphic_round_of_seed,
+)
 from securefed.audit.machine import adversary_machine
 from securefed.audit.protocol import AggregationProperties, ClientId, Contribution, PropertyViolated, Round
 from securefed.audit.schedule import FAULTS
@@ -20,6 +24,7 @@ from securefed.he.server import HomomorphicServer
 from securefed.he.stages import Stage
 from tests.attacks.he_switches import tags_unchecked
 from tests.audit.rounds import ALL_HONEST, Bfv
+from tests.tenseal import needs_tenseal
 
 SEEDS = 2000 if os.environ.get("SECUREFED_TEST_DEPTH") == "deep" else 100
 
@@ -35,6 +40,14 @@ def test_no_seed_breaks_an_invariant() -> None:
     assert last.ended["aborted"] > SEEDS / 10
     assert last.faults.keys() == FAULTS.keys()
     assert {"R3", "R4", "R5", "R6", "H1", "S4"} <= last.refused.keys()
+
+
+@needs_tenseal
+def test_no_seed_breaks_an_invariant_of_approximate_ciphertexts() -> None:
+    for tally in simulate_many(SEEDS // 5, 0, approximate_round_of_seed):
+        last = tally
+    assert not last.violations, last.violations[0].told()
+    assert last.ended["completed"] > SEEDS / 20
 
 
 def test_without_faults_a_round_is_completed() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from securefed.audit.protocol import AggregationProperties, Verdict, verdicts
 from securefed.audit.views import ViewProperties
-from tests.audit.rounds import Bfv, Masks, Plain, SemiHonestBfv, SemiHonestMasks
+from tests.audit.rounds import Bfv, CkksCompact, Masks, Plain, SemiHonestBfv, SemiHonestMasks
+from tests.tenseal import needs_tenseal
 
 
 class TestMasks(Masks):
@@ -22,6 +23,11 @@ class TestSemiHonestMasks(SemiHonestMasks):
 
 class TestBfv(Bfv):
     """Against a malicious server."""
+
+
+@needs_tenseal
+class TestCkksCompact(CkksCompact):
+    """The smallest ring of approximate ciphertexts."""
 
 
 class TestSemiHonestBfv(SemiHonestBfv):
