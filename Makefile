@@ -11,7 +11,7 @@ install: $(VENV)/.installed ## .venv with everything that the project can use
 
 $(VENV)/.installed: pyproject.toml .constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,he,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,he,dp,dev]'
 	@touch $@
 
 install-peers: install ## also what benchmarks alone compare against
@@ -58,7 +58,7 @@ format: install ## rewrite the code's layout
 	$(BIN)/ruff check --fix .
 
 bench: install ## all benchmarks, as tables
-	for name in masking he scale demo; do $(BIN)/python -m bench $$name || exit 1; done
+	for name in masking he scale dp demo; do $(BIN)/python -m bench $$name || exit 1; done
 
 docs: install ## check the documentation: links, and every example run as a test
 	$(BIN)/python -m pytest tests/docs
