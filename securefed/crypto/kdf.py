@@ -33,6 +33,10 @@ class Label(StrEnum):
     SECRET_POLYNOMIAL = "secret-polynomial"  # noqa: S105 - a label, not a secret
     TAG_COEFFICIENTS = "tag-coefficients"
     TAG_PADS = "tag-pads"
+    DP_NOISE = "dp-noise"
+    DP_SAMPLING = "dp-sampling"
+    DP_ROUNDING = "dp-rounding"
+    DP_ROTATION = "dp-rotation"
 
 
 def derive(secret: bytes, label: Label, context: bytes) -> bytes:
