@@ -2,6 +2,11 @@
 
 import sys
 
+from protocols.distributed_noise import known_answers as distributed_noise
+from protocols.distributed_noise import refusals as distributed_noise_refusals
+from protocols.distributed_noise import sampler_answers
+from protocols.dp_sgd import client_level_answers, matrix_answers
+from protocols.dp_sgd import known_answers as dp_sgd
 from protocols.encoding import bfloat16_answers
 from protocols.encoding import known_answers as encoding
 from protocols.encoding import refusals as encoding_refusals
@@ -78,6 +83,17 @@ def files() -> list[VectorFile]:
         he_server.server_refuses(),
         he_slots.slots(),
         he_slots.slots_holder_refuses(),
+        distributed_noise.parameters(),
+        distributed_noise.rotation(),
+        distributed_noise.rounding(),
+        distributed_noise.clients(),
+        distributed_noise.means(),
+        distributed_noise.rounds(),
+        distributed_noise_refusals.refused(),
+        sampler_answers.samplers(),
+        *dp_sgd.files(),
+        matrix_answers.matrices(),
+        client_level_answers.client_levels(),
     ]
 
 

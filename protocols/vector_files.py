@@ -10,7 +10,7 @@ from protocols.notation import H
 Vector = dict[str, Any]
 """One vector, in JSON's types: bytes as lowercase hex, integers exact, doubles shortest, nan and inf as text."""
 
-VERSIONS = {"encoding": 1, "he_aggregation": 1, "pairwise_masking": 2, "wire": 2}
+VERSIONS = {"distributed_noise": 1, "dp_sgd": 1, "encoding": 1, "he_aggregation": 1, "pairwise_masking": 2, "wire": 2}
 """The version of a protocol that its vectors are for."""
 
 

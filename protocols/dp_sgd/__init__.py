@@ -1,0 +1,1 @@
+"""DP-SGD: reference and vectors."""
