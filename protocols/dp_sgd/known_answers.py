@@ -79,11 +79,13 @@ def quantiles() -> VectorFile:
     for records in (0, 1, 7):
         name = f"{records} records"
         norms = [[2 + seeded_double(f"dp_sgd/{name}/{i}/{k}", 2.0) for k in range(3)] for i in range(records)]
-        noise, bounds = normals(name, 3), [1.0, 2.0, 0.5]
+        noise, thresholds = normals(name, 3), [1.0, 2.0, 0.5]
+        ties = [[0], [1], [2]] if records < 7 else [[0, 2], [1]]
+        updated = r.quantile_update(norms, thresholds, noise, 3.0, 5.0, 0.5, 0.2)
         vectors.append({
-            "name": name, "norms": norms, "bounds": bounds, "noise": noise, "deviation": 3.0, "divisor": 5.0,
-            "target": 0.5, "rate": 0.2,
-            "updated": r.quantile_update(norms, bounds, noise, 3.0, 5.0, 0.5, 0.2),
+            "name": name, "norms": norms, "thresholds": thresholds, "noise": noise, "deviation": 3.0, "divisor": 5.0,
+            "target": 0.5, "rate": 0.2, "updated": updated,
+            "total": 1.5, "ties": ties, "bounds": r.bounds_of(updated, 1.5, ties),
         })  # fmt: skip
     for z, groups, deviation in ((1.0, 1, 10.0), (0.6, 24, 40.0), (2.0, 3, 1.5)):
         vectors.append({

@@ -54,13 +54,13 @@ def released(
 
 
 def quantile_update(
-    norms: list[Vector], bounds: Vector, noise: Vector, deviation: float, divisor: float, target: float, rate: float
+    norms: list[Vector], thresholds: Vector, noise: Vector, deviation: float, divisor: float, target: float, rate: float
 ) -> Vector:
-    """The bounds after one step: towards the target's quantile of norms, and scaled to the same total.
+    """The thresholds after one step: each towards the target's quantile of its group's norms.
 
     Args:
         norms: for each record, its norm in each group.
-        bounds: c_k before.
+        thresholds: τ_k before.
         noise: one standard normal number a group.
         deviation: σ_b, in records.
         divisor: b.
@@ -68,12 +68,23 @@ def quantile_update(
         rate: η.
     """
     moved = []
-    for k, bound in enumerate(bounds):
-        count = sum((0.5 if record[k] <= bound else -0.5) for record in norms)
+    for k, threshold in enumerate(thresholds):
+        count = sum((0.5 if record[k] <= threshold else -0.5) for record in norms)
         share = (count + deviation * noise[k]) / divisor + 0.5
-        moved.append(bound * math.exp(-rate * (share - target)))
-    scale = norm(bounds) / norm(moved)
-    return [scale * bound for bound in moved]
+        moved.append(threshold * math.exp(-min(1.0, max(-1.0, rate * (share - target)))))
+    return moved
+
+
+def bounds_of(thresholds: Vector, total: float, ties: list[list[int]]) -> Vector:
+    """The clip bounds: the thresholds, scaled so that one record moves the sum by the total at most.
+
+    Args:
+        thresholds: τ_k.
+        total: C.
+        ties: the groups, each in one list, together with those that it shares a parameter with.
+    """
+    scale = total / norm([math.fsum(thresholds[k] for k in tied) for tied in ties])
+    return [scale * threshold for threshold in thresholds]
 
 
 def effective_multiplier(multiplier: float, groups: int, deviation: float) -> float:

@@ -11,7 +11,7 @@ from tests.conftest import FILES, RULES
 
 TESTS = Path(__file__).parents[1]
 PROTOCOLS = TESTS.parent / "protocols"
-FOLDERS = ("crypto", "differential", "encoding", "he", "secagg", "wire")
+FOLDERS = ("crypto", "differential", "dp", "encoding", "he", "secagg", "wire")
 _ROW = re.compile(r"^\| ([A-Z]\d+(?:, [A-Z]\d+)*) \|", re.MULTILINE)
 
 
@@ -25,12 +25,14 @@ def test_the_text_has_the_rules_that_we_know() -> None:
     known = {f"W{n}" for n in range(1, 16)} | {f"R{n}" for n in range(1, 12)} | {f"V{n}" for n in range(1, 12)}
     known |= {f"K{n}" for n in range(1, 8)} | {f"S{n}" for n in range(1, 8)} | {f"G{n}" for n in range(1, 5)}
     known |= {"C1", "C2", "O1", "O2"} | {f"H{n}" for n in range(1, 9)}
+    known |= {f"D{n}" for n in range(1, 15)} | {f"U{n}" for n in range(1, 7)} | {f"M{n}" for n in range(1, 5)}
+    known |= {f"N{n}" for n in range(1, 11)}
     assert known <= rules_of_the_text()
 
 
 def test_every_rule_has_a_negative_test(request: pytest.FixtureRequest) -> None:
     collected = request.config.stash[FILES]
-    if not {path for folder in FOLDERS for path in (TESTS / folder).glob("test_*.py")} <= collected:
+    if not {path for folder in FOLDERS for path in (TESTS / folder).rglob("test_*.py")} <= collected:
         pytest.skip("only a part of the tests was collected")
     marked = request.config.stash[RULES]
     assert not rules_of_the_text() - marked, "rules without a negative test"
