@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from securefed.aggregation import Scheme
+from securefed.aggregation import Adversary, Scheme
 from securefed.encoding.quantize import Numbers
 from securefed.he import HomomorphicScheme, bfv, bfv_2048, ckks, ckks_compact
 from securefed.plain import PlainFloats, PlainIntegers
 from securefed.secagg import PairwiseMasks
+from securefed.secagg.parameters import Parameters
 from securefed.wire.header import Suite
 
 __all__ = ["PROTECTED", "SCHEMES", "Protection", "SchemeEntry"]
@@ -60,6 +61,21 @@ class SchemeEntry:
         """Exchanges with the key holder alone."""
         scheme = self.make()
         return scheme.holder_stages if isinstance(scheme, HomomorphicScheme) else ()
+
+    def least_honest(self, cohort: int, adversary: Adversary) -> int:
+        """Fewest honest clients in any sum that the server may learn, where the scheme protects updates.
+
+        Args:
+            cohort: number of clients.
+            adversary: of the round.
+        """
+        if self.parts_sums(cohort, adversary):
+            return cohort // 4 + 1
+        return adversary.least_survivors(cohort) - adversary.corrupt_clients(cohort)
+
+    def parts_sums(self, cohort: int, adversary: Adversary) -> bool:
+        """Whether the server may learn sums over disjoint parts of the survivors, each of over n/4 honest ones."""
+        return self.protection is Protection.MASKS and Parameters.of(cohort, adversary).attested
 
     def check_numbers(self, numbers: Numbers) -> None:
         """Refuse numbers whose sum does not fit.

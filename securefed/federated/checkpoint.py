@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from securefed.federated.training import FloatArray
 
 __all__ = ["VERSION", "Checkpoint"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"SFEDCKPT"
 _DIGEST_BYTES: Final = 32
 
@@ -35,11 +35,13 @@ class Checkpoint:
         job: digest of the configuration; a checkpoint is only taken up by the job that wrote it.
         round: number of finished rounds.
         weights: the global model's trained tensors.
+        ledgers: by name, how many entries each privacy ledger had and the digest of the last one.
     """
 
     job: str
     round: int
     weights: Mapping[str, FloatArray]
+    ledgers: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write it in one step; on disk when this returns.
@@ -48,6 +50,7 @@ class Checkpoint:
             PersistenceError: P4, where the disk does not take it; the old checkpoint is still whole.
         """
         head = {"version": VERSION, "job": self.job, "round": self.round, "names": list(self.weights)}
+        head["ledgers"] = {name: list(at) for name, at in self.ledgers.items()}
         packed = json.dumps(head).encode()
         body = len(packed).to_bytes(4, "big") + packed + safetensors.numpy.save(dict(self.weights))
         try:
@@ -85,6 +88,8 @@ class Checkpoint:
                 )
             tensors = safetensors.numpy.load(body[4 + size :])
             # The file keeps tensors in its own order; the layout's is the head's.
-            return cls(head["job"], int(head["round"]), {name: tensors[name] for name in head["names"]})
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, SafetensorError):
+            weights = {name: tensors[name] for name in head["names"]}
+            ledgers = {str(name): (int(count), str(digest)) for name, (count, digest) in head["ledgers"].items()}
+            return cls(head["job"], int(head["round"]), weights, ledgers)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError):
             raise PersistenceError("P1", f"{path} has a whole frame but no checkpoint in it") from None

@@ -28,18 +28,17 @@ from securefed.errors import ConfigError, RoundAborted
 from securefed.federated.checkpoint import Checkpoint
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.journal import Journal
+from securefed.federated.ledgers import Ledgers
+from securefed.federated.release import Release
 from securefed.federated.rounds import InProcess, RoundCost, run_round
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray, LocalTrainer
 from securefed.federated.update_plan import AllTensors, UpdatePlan
 
 __all__ = [
-    "METRICS", "AbortedAttempt", "FederatedLoop", "Observer", "RoundResult", "Settings", "model_digest",
+    "AbortedAttempt", "FederatedLoop", "Observer", "RoundResult", "Settings", "model_digest",
     "simulated_rounding_key",
 ]  # fmt: skip
-
-METRICS = ("loss", "clipped_share")
-"""What every client reports inside its protected vector: training loss, and the share of its update over the clip."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ class Settings:
         rounds: number of rounds.
         clients_per_round: cohort size, 0 for all.
         adversary: whom each round is protected against.
-        bits, clip: see `encoding.quantize.Numbers`.
-        greatest_weight: 1 for a uniform mean; more to weigh clients by their examples, capped at this.
         optimizer: the server's.
         losses: clients that are lost on purpose, in the first attempt at their round.
         attempts: at one round, ≥ 1: one that aborts because clients were lost is begun anew, under new keys and with
@@ -64,10 +61,7 @@ class Settings:
     job: str
     rounds: int
     adversary: Adversary
-    bits: int
-    clip: float
     clients_per_round: int = 0
-    greatest_weight: int = 1
     optimizer: FedAvg = field(default_factory=FedAvg)
     losses: tuple[Loss, ...] = ()
     attempts: int = 1
@@ -150,9 +144,11 @@ class FederatedLoop:
         cohort: names and ids.
         trainers: by client id; may share one model, only one trains at a time.
         scheme: how updates become their mean.
+        release: what of an update leaves its client, and what is learnt from the sum.
         weights: the global model's tensors before the first round: all that any round trains, and what they stand on.
         folder: for checkpoint and journal; None keeps nothing (a round cannot be taken up again then).
         update_plan: which of the tensors each round trains and sends.
+        ledgers: of all privacy that trainers and release spend; their heads are part of every checkpoint.
     """
 
     def __init__(
@@ -161,14 +157,18 @@ class FederatedLoop:
         cohort: Cohort,
         trainers: Mapping[ClientId, LocalTrainer],
         scheme: Scheme,
+        release: Release,
         weights: Mapping[str, FloatArray],
         folder: Path | None = None,
         update_plan: UpdatePlan | None = None,
+        ledgers: Ledgers | None = None,
     ) -> None:
         self._settings = settings
         self._cohort = cohort
         self._trainers = trainers
         self._scheme = scheme
+        self._release = release
+        self._ledgers = ledgers if ledgers is not None else Ledgers()
         self._folder = folder
         self._journal = Journal(folder / "sessions.jsonl") if folder else None
         self._update_plan = update_plan if update_plan is not None else AllTensors()
@@ -176,7 +176,8 @@ class FederatedLoop:
         policy = Policy(frozenset({scheme.name}), settings.adversary, least_cohort=1, least_sum=1)
         keys = {client: SigningKey() for client in cohort.by_id}
         self._public_keys = {client: key.public for client, key in keys.items()}
-        layout = self._layout(weights, 1)
+        self.weights: dict[str, FloatArray] = dict(weights)
+        layout = self._layout(1)
         self._identities = {
             client: ClientIdentity(
                 client, layout, policy, simulated_rounding_key(settings.seed, name),
@@ -184,14 +185,13 @@ class FederatedLoop:
             )
             for client, name in cohort.by_id.items()
         }  # fmt: skip
-        self.weights: dict[str, FloatArray] = dict(weights)
         self.finished = 0
 
     def resume(self) -> bool:
         """Take up the folder's checkpoint; False where there is none.
 
         Raises:
-            PersistenceError: P1, P2 or P3.
+            PersistenceError: P1, P2 or P3; or a ledger has forgotten what the checkpoint's rounds spent.
         """
         path = self._checkpoint_path()
         if path is None or not path.exists():
@@ -199,6 +199,7 @@ class FederatedLoop:
         checkpoint = Checkpoint.load(path, self._settings.job)
         if Layout.of(checkpoint.weights).digest != Layout.of(self.weights).digest:
             raise ConfigError("method", f"{path} holds other tensors than this method trains")
+        self._ledgers.require(checkpoint.ledgers)
         self.weights, self.finished = dict(checkpoint.weights), checkpoint.round
         return True
 
@@ -208,6 +209,7 @@ class FederatedLoop:
         Raises:
             RoundAborted: the last attempt at a round ended without an aggregate; the last checkpoint stands and the
                 round can be run again.
+            BudgetExceeded: a privacy budget does not allow another round; the last checkpoint stands.
         """
         while self.finished < self._settings.rounds:
             self._round(self.finished + 1, observer)
@@ -232,17 +234,19 @@ class FederatedLoop:
     def _attempt(self, number: int, observer: Observer, cost: RoundCost, losses: tuple[Loss, ...]) -> None:
         settings, scheme = self._settings, self._scheme
         cohort = self._cohort.choose(number, settings.clients_per_round, settings.seed)
+        release = self._release
         digest = model_digest(settings.job, self.weights)
-        layout = self._layout(self.weights, number)
+        layout = self._layout(number)
         spec = new_round(
             round_number=number, cohort=cohort, adversary=settings.adversary, model=digest, layout=layout,
-            bits=settings.bits, clip=settings.clip, greatest_weight=settings.greatest_weight,
+            bits=release.bits, clip=release.clip, greatest_weight=release.greatest_weight,
         )  # fmt: skip
         if self._journal is not None:
             self._journal.begin(number, spec.session)
+        release.begin(spec)
 
         def update(client: ClientId) -> Update:
-            made = self._update(client, number, digest, layout)
+            made = self._update(client, number, digest)
             observer.trained(number, client)
             return made
 
@@ -260,34 +264,33 @@ class FederatedLoop:
         )
         server = scheme.server(spec, layout, self._public_keys)
         aggregate = run_round(server, transport, cost, lambda stage, asked: observer.stage(number, stage, asked))
-        sent = {tensor.name: self.weights[tensor.name] for tensor in layout.tensors}
+        sent = self._sent(number)
+        aggregate = release.opened(aggregate, sent, number)
         self.weights = {**self.weights, **settings.optimizer.step(sent, self._update_plan.mean(aggregate))}
         self.finished = number
         observer.round(RoundResult(number, spec.session, self.weights, aggregate, cost))
         path = self._checkpoint_path()
         if path is not None:
-            Checkpoint(settings.job, number, self.weights).save(path)
+            Checkpoint(settings.job, number, self.weights, self._ledgers.heads()).save(path)
 
-    def _layout(self, weights: Mapping[str, FloatArray], number: int) -> Layout:
-        """Of one round: the plan may send other tensors in the next."""
-        names = self._update_plan.tensors(weights, number)
-        return Layout.of({name: weights[name] for name in names}, (*METRICS, *self._update_plan.metrics))
+    def _sent(self, number: int) -> dict[str, FloatArray]:
+        """The global tensors that a round trains: the plan may choose others in the next."""
+        return {name: self.weights[name] for name in self._update_plan.tensors(self.weights, number)}
 
-    def _update(self, client: ClientId, number: int, digest: bytes, layout: Layout) -> Update:
-        settings = self._settings
+    def _layout(self, number: int) -> Layout:
+        return self._release.layout(self._sent(number), self._update_plan.metrics)
+
+    def _update(self, client: ClientId, number: int, digest: bytes) -> Update:
         trained = self._trainers[client].train(self.weights, number)
-        names = [tensor.name for tensor in layout.tensors]
-        unequal = trained.weights.keys() ^ set(names)
+        sent = self._sent(number)
+        unequal = trained.weights.keys() ^ sent.keys()
         if unequal:
             raise ConfigError(
                 "method", f"round {number} sends other tensors than client {client} trained: {min(unequal)!r}"
             )
-        weight = min(trained.examples, settings.greatest_weight)
-        tensors = {name: trained.weights[name] - self.weights[name] for name in names}
-        factor = weight / settings.greatest_weight
-        over = sum(int(np.count_nonzero(np.abs(delta) * factor > settings.clip)) for delta in tensors.values())
-        metrics = {**trained.metrics, "clipped_share": over / layout.size}
-        return Update(tensors, digest, weight, metrics)
+        deltas = {name: trained.weights[name] - old for name, old in sent.items()}
+        outgoing = self._release.outgoing(deltas, trained, number)
+        return Update(outgoing.tensors, digest, outgoing.weight, outgoing.metrics)
 
     def _checkpoint_path(self) -> Path | None:
         return self._folder / "checkpoint.bin" if self._folder else None

@@ -13,6 +13,7 @@ from securefed.federated.update_plan import AllTensors, UpdatePlan
 from securefed.llm import methods
 from securefed.llm.blocks import Blocks
 from securefed.llm.lora_aggregation import LoraPlan
+from securefed.llm.private_training import LocalPrivacy, fit_privately
 from securefed.llm.runtime import derived_seed
 from securefed.llm.schedule import Schedule, learning_rate_at
 from securefed.llm.training import fit
@@ -64,6 +65,8 @@ class LanguageModelTrainer:
         plan: what every client does.
         update_plan: which tensors each round trains; the loop's.
         rank: of an adapter, the components that this client trains, where the update plan counts ranks; None: all.
+        privacy: of its blocks. It then samples blocks and draws noise anew in every call, a round that is run again
+            costs again, and no loss is reported.
 
     Raises:
         ConfigError: there is no block, or the rank is not one of the update plan.
@@ -78,6 +81,7 @@ class LanguageModelTrainer:
         *,
         update_plan: UpdatePlan | None = None,
         rank: int | None = None,
+        privacy: LocalPrivacy | None = None,
     ) -> None:
         if blocks.examples < 1:
             raise ConfigError("data", f"client {client!r} has no block to train on")
@@ -87,6 +91,7 @@ class LanguageModelTrainer:
         self._plan = plan
         self._update_plan = update_plan if update_plan is not None else AllTensors()
         self._rank = rank
+        self._privacy = privacy
         self._counts = self._update_plan.counts(rank) if isinstance(self._update_plan, LoraPlan) else {}
         if rank is not None and not self._counts:
             raise ConfigError("method.client_ranks", f"client {client!r} has rank {rank}, and no ranks are counted")
@@ -94,9 +99,11 @@ class LanguageModelTrainer:
     def train(self, weights: Mapping[str, FloatArray], round_number: int) -> Trained:
         """Train from the given weights; see `LocalTrainer.train`.
 
-        The metrics are `loss`, in nats a token, and the rank components that it holds, where they are counted.
+        The metrics are `loss`, in nats a token (without `privacy`), and the rank components that it holds, where they
+        are counted.
 
         Raises:
+            BudgetExceeded: the client's privacy budget is spent.
             ConfigError: the weights are not the module's, the plan has no such round, or the loss is not
                 finite.
         """
@@ -104,15 +111,22 @@ class LanguageModelTrainer:
         learning_rate = plan.learning_rate_in(round_number)
         methods.assign(self._module, weights)
         names = self._update_plan.tensors(weights, round_number)
+        seed = derived_seed(plan.seed, "client", self.client, round_number)
+        metrics = dict(self._counts)
         with methods.training_only(self._module, names, self._rank):
-            fitted = fit(
-                self._module,
-                self._blocks,
-                steps=plan.steps,
-                batch=plan.batch,
-                learning_rate=learning_rate,
-                seed=derived_seed(plan.seed, "client", self.client, round_number),
-            )
+            if self._privacy is None:
+                fitted = fit(
+                    self._module,
+                    self._blocks,
+                    steps=plan.steps,
+                    batch=plan.batch,
+                    learning_rate=learning_rate,
+                    seed=seed,
+                )
+                metrics["loss"] = fitted.loss
+            else:
+                fit_privately(
+                    self._module, self._blocks, self._privacy, steps=plan.steps, learning_rate=learning_rate, seed=seed
+                )
         trained = methods.weights(self._module)
-        metrics = {"loss": fitted.loss, **self._counts}
-        return Trained({name: trained[name] for name in names}, fitted.examples, metrics)
+        return Trained({name: trained[name] for name in names}, plan.steps * plan.batch, metrics)

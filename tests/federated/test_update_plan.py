@@ -12,6 +12,7 @@ from securefed.aggregation import Aggregate, Scheme
 from securefed.errors import ConfigError
 from securefed.federated.cohort import Cohort
 from securefed.federated.loop import FederatedLoop, Settings
+from securefed.federated.release import AsTrained
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray, Trained
 from securefed.federated.update_plan import AllTensors, UpdatePlan
@@ -56,10 +57,10 @@ def loop(
     trains: UpdatePlan | None = None,
 ) -> FederatedLoop:
     plan = Turns()
-    settings = Settings(3, "job", ROUNDS, MALICIOUS, bits=20, clip=1.0, optimizer=FedAvg(2.0))
+    settings = Settings(3, "job", ROUNDS, MALICIOUS, optimizer=FedAvg(2.0))
     cohort = Cohort(tuple(f"client {n}" for n in range(CLIENTS)))
     trainers = {client: Part(client / 3 - 1, trains or plan) for client in cohort.by_id}
-    return FederatedLoop(settings, cohort, trainers, scheme, start or start_weights(), folder, plan)
+    return FederatedLoop(settings, cohort, trainers, scheme, AsTrained(20, 1.0), start or start_weights(), folder, plan)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)

@@ -10,6 +10,7 @@ import numpy as np
 from securefed.aggregation import Adversary, Scheme
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.loop import AbortedAttempt, FederatedLoop, RoundResult, Settings
+from securefed.federated.release import AsTrained
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray, Trained
 
@@ -80,13 +81,10 @@ def loop(
         job=job,
         rounds=ROUNDS,
         adversary=adversary,
-        bits=20,
-        clip=1.0,
-        greatest_weight=weight,
         optimizer=FedAvg(1.5),
         losses=losses,
         attempts=attempts,
     )
     cohort = Cohort(tuple(f"client {n}" for n in range(CLIENTS)))
     trainers = {client: Towards(client / 3 - 1, client) for client in cohort.by_id}
-    return FederatedLoop(settings, cohort, trainers, scheme, start_weights(), folder)
+    return FederatedLoop(settings, cohort, trainers, scheme, AsTrained(20, 1.0, weight), start_weights(), folder)

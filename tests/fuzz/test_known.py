@@ -81,7 +81,14 @@ KNOWN = {
     "wrong shares of nobody": ("server-snapshot", of_server(Stage.DONE, {NOTED: b"one"})),
     "an aborted round that is said to have a sum": ("server-snapshot", OPENED_WITHOUT_SURVIVORS),
     "one more end of a stage": ("server-snapshot", of_server(Stage.DONE, {}, bytes(4))),
-    "an infinite round": ("checkpoint", checkpoint(b'{"version": 1, "job": "job", "round": 1e999, "names": []}')),
+    "an infinite round": (
+        "checkpoint",
+        checkpoint(b'{"version": 2, "job": "job", "round": 1e999, "names": [], "ledgers": {}}'),
+    ),
+    "a ledger's head that is a number": (
+        "checkpoint",
+        checkpoint(b'{"version": 2, "job": "job", "round": 1, "names": [], "ledgers": {"released": 1}}'),
+    ),
     "a nested head": ("checkpoint", checkpoint(NESTED)),
     "a version that is a text": ("checkpoint", checkpoint(b'{"version": "sixteen letters!"}')),
     "a journal that is not UTF-8": ("journal", b"\xff"),

@@ -17,6 +17,7 @@ from securefed.aggregation import Adversary, Scheme
 from securefed.errors import ConfigError
 from securefed.federated.cohort import Cohort
 from securefed.federated.loop import AbortedAttempt, FederatedLoop, RoundResult, Settings
+from securefed.federated.release import AsTrained
 from securefed.federated.training import FloatArray, Trained
 from securefed.llm import ranks
 from securefed.llm.blocks import Blocks
@@ -198,13 +199,11 @@ def federate(
         )
         for client, rank in enumerate(client_ranks, start=1)
     ]
-    settings = Settings(
-        seed=1, job="job", rounds=ROUNDS, adversary=Adversary("malicious", corrupt=0.0, dropouts=0.0), bits=26,
-        clip=CLIP, greatest_weight=4 * STEPS if weighted else 1,
-    )  # fmt: skip
+    settings = Settings(seed=1, job="job", rounds=ROUNDS, adversary=Adversary("malicious", corrupt=0.0, dropouts=0.0))
+    release = AsTrained(26, CLIP, 4 * STEPS if weighted else 1)
     names = tuple(str(client) for client in range(1, len(trainers) + 1))
     loop = FederatedLoop(
-        settings, Cohort(names), dict(enumerate(trainers, start=1)), scheme, weights(module), None, plan
+        settings, Cohort(names), dict(enumerate(trainers, start=1)), scheme, release, weights(module), None, plan
     )
     results = Results()
     loop.run(results)
