@@ -57,6 +57,9 @@ def run(
     client_field: Annotated[str | None, typer.Option(help="Field of a line that says whose it is.")] = None,
     method: Annotated[MethodName | None, typer.Option(help="What is trained.")] = None,
     lose: Annotated[StageName | None, typer.Option(help="Stage in which a client is lost on purpose.")] = None,
+    privacy: Annotated[
+        str | None, typer.Option(help="KIND:EPSILON, KIND example, client or distributed; differential privacy.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Federated rounds.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random but the cryptography.")] = None,
     settings: Annotated[
@@ -73,6 +76,7 @@ def run(
     from securefed.report import terminal_table
 
     console = Console()
+    kind, _, epsilon = (privacy or "").partition(":")
     overrides = [
         *(["data.source=jsonl", f"data.file={data}"] if data else []),
         *(
@@ -83,6 +87,8 @@ def run(
                 "data.client_field": client_field,
                 "method.kind": method,
                 "aggregation.lose_stage": lose,
+                "privacy.kind": kind or None,
+                "privacy.epsilon": epsilon or None,
                 "training.rounds": rounds,
                 "seed": seed,
             }.items()

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from securefed.aggregation import Adversary, Scheme
+from securefed.aggregation import Scheme
+from securefed.errors import BudgetExceeded
 from securefed.federated.cohort import Loss
 from securefed.federated.loop import FederatedLoop, Settings
 from securefed.federated.server_optimizer import FedAvg
 from securefed.federated.training import FloatArray
 from securefed.jobs.configuration import Configuration, digest
+from securefed.jobs.derived import adversary_of, main_arm
 from securefed.jobs.material import ClientBlocks, Material
+from securefed.jobs.privacy import Plan, in_the_clear, plan_of
+from securefed.jobs.privacy_statement import Statement, statement_of
 from securefed.jobs.recorder import Recorder
 from securefed.jobs.watching import Display, RoundWatcher
 from securefed.llm import methods
@@ -28,37 +32,10 @@ from securefed.llm.schedule import Schedule
 from securefed.llm.training import fit
 from securefed.schemes import SCHEMES
 
-__all__ = ["Arms", "adversary_of", "clip_of", "cohort_of", "main_arm"]
+__all__ = ["Arms"]
 
 ATTEMPTS = 2
 """At a round: one that the loss of a client ended is begun anew, as a deployment would."""
-ADAM_BOUND = 1.2
-"""(1 − β1) / √((1 − β2)(1 − β1²/β2)) is 1.165 for the betas of `llm.training`, rounded up."""
-
-
-def main_arm(config: Configuration) -> str:
-    """The arm that the run is for: the federation under the configured scheme."""
-    return SCHEMES[config.aggregation.scheme].protection.value
-
-
-def clip_of(config: Configuration) -> float:
-    """The configured clip; for "auto" what the steps of AdamW cannot pass.
-
-    By Cauchy–Schwarz one step without weight decay changes a parameter by at most learning rate × `ADAM_BOUND`,
-    whatever the gradients; so a client's update lies within that times its steps, and nothing is ever cut.
-    """
-    clip = config.aggregation.clip
-    return config.training.learning_rate * config.training.local_steps * ADAM_BOUND if clip == "auto" else clip
-
-
-def cohort_of(config: Configuration, clients: int) -> int:
-    """Clients asked in a round of this job."""
-    return config.training.clients_per_round or clients
-
-
-def adversary_of(config: Configuration) -> Adversary:
-    """Whom the rounds of this job are protected against."""
-    return config.aggregation.adversary
 
 
 class Arms:
@@ -80,6 +57,7 @@ class Arms:
         self._recorder = recorder
         self._display = display
         self._folder = folder
+        self.statement: Statement | None = None
 
     def public(self) -> None:
         """The base model as it is."""
@@ -134,15 +112,23 @@ class Arms:
         Goes on from the arm's checkpoint where there is one. Gives the final weights.
         """
         config, material = self._config, self._material
-        scheme = SCHEMES[config.aggregation.scheme if arm == main_arm(config) else "float"].make()
+        own = arm == main_arm(config)
+        scheme = SCHEMES[config.aggregation.scheme if own else "float"].make()
         folder = self._folder / "state" / arm
         folder.mkdir(parents=True, exist_ok=True)
         clients = material.cohort.by_id
         training, plan = config.training, self._plan()
+        private = plan_of(config, material, folder) if own else in_the_clear(config)
         ranks = config.method.client_ranks if config.method.kind == "lora" else ()
         trainers = {
             client: LanguageModelTrainer(
-                blocks.name, material.module, blocks.train, plan, update_plan=material.update_plan, rank=rank
+                blocks.name,
+                material.module,
+                blocks.train,
+                plan,
+                update_plan=material.update_plan,
+                rank=rank,
+                privacy=private.local.get(client),
             )
             for client, blocks, rank in zip(clients, material.clients, ranks or [None] * len(clients), strict=True)
         }
@@ -151,17 +137,15 @@ class Arms:
             job=digest(config),
             rounds=training.rounds,
             adversary=adversary_of(config),
-            bits=config.aggregation.bits,
-            clip=clip_of(config),
             clients_per_round=training.clients_per_round,
-            greatest_weight=1 if training.weighting == "uniform" else training.local_steps * training.batch,
             optimizer=FedAvg(training.server_learning_rate),
             losses=self._losses(scheme),
             attempts=ATTEMPTS,
         )
         loop = FederatedLoop(
-            settings, material.cohort, trainers, scheme, material.weights, folder, material.update_plan
-        )
+            settings, material.cohort, trainers, scheme, private.release, material.weights, folder,
+            material.update_plan, private.ledgers,
+        )  # fmt: skip
         resumed = loop.resume()
         self._display.begin(arm, training.rounds, "rounds")
         if resumed and loop.finished:
@@ -169,7 +153,22 @@ class Arms:
             self._display.line(f"{arm}: taken up after round {loop.finished}")
             for _ in range(loop.finished):
                 self._display.step()
-        return loop.run(RoundWatcher(arm, clients, config, self._recorder, self._display, self.measure))
+        watcher = RoundWatcher(arm, clients, config, self._recorder, self._display, self.measure)
+        try:
+            loop.run(watcher)
+        except BudgetExceeded as error:
+            # What was trained until then has the guarantee, and is the result.
+            watcher.ended(loop.finished + 1, error)
+        if own and config.privacy.kind != "none":
+            self._state_privacy(arm, private)
+        private.ledgers.close()
+        return loop.weights
+
+    def _state_privacy(self, arm: str, private: Plan) -> None:
+        statement = statement_of(self._config, self._material, private)
+        self._recorder.write("privacy", arm=arm, **statement.fields())
+        self.statement = statement
+        self._display.line(statement.line)
 
     def _plan(self) -> LocalPlan:
         training = self._config.training

@@ -1,4 +1,4 @@
-"""What a run is asked to do: one typed configuration, its sections, ranges and meanings.
+"""What a run is asked to do: one typed configuration, its sections and what fits together of them.
 
 `configuration_file` reads one from TOML and overrides, and says what is wrong with it.
 """
@@ -8,233 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tomli_w
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from securefed.aggregation import Adversary
 from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
+from securefed.jobs.sections import Aggregation, Data, Evaluation, Method, Model, Privacy, Section, Training
 from securefed.schemes import SCHEMES, Protection
 
-__all__ = ["Arm", "Configuration", "Section", "digest", "sections"]
-
-Arm = Literal["public", "local", "plain", "masks", "encrypted", "central"]
-"""A way to train: the public model as it is, each client alone, federated in the clear, under masks or encrypted, and
-all data in one place."""
-
-Stage = Literal["none", "advertise", "share", "keys", "input", "consent", "release", "open"]
-"""An exchange of any scheme, in the order of a round; or none of them."""
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value  # TOML has lists; a frozen object holds tuples
-
-
-def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("an entry is given twice")
-    return value
-
-
-_UNIQUE = Field(json_schema_extra={"uniqueItems": True})
-_Word = Annotated[str, Field(min_length=1)]
-_Words = Annotated[tuple[_Word, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE]
-_Layers = Annotated[
-    tuple[_Word, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE
-]
-_Arms = Annotated[tuple[Arm, ...], BeforeValidator(_as_tuple), AfterValidator(_each_once), _UNIQUE]
-_Rank = Annotated[int, Field(ge=1, le=4096)]
-_Ranks = Annotated[tuple[_Rank, ...], BeforeValidator(_as_tuple)]
-_Share = Annotated[float, Field(gt=0, lt=1)]
-_Rate = Annotated[float, Field(gt=0, le=10)]
-_Clients = Annotated[int, Field(ge=0, le=100_000)]
-_Thousandths = Annotated[float, Field(ge=0, le=0.499)]
-_Round = Annotated[int, Field(ge=1, le=100_000)]
-_Batch = Annotated[int, Field(ge=1, le=65_536)]
-_Blocks = Annotated[int, Field(ge=1, le=256)]
-_Width = Annotated[int, Field(ge=8, le=65_536)]
-
-
-class Section(BaseModel):
-    """Keys that belong together: frozen, strict, nothing unknown."""
-
-    # The text under a field is its description: it reads well here and still reaches keys().
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Data(Section):
-    """Whose text is trained on, and how much of it."""
-
-    source: Literal["standard-library", "jsonl"] = "standard-library"
-    """Python packages found on this machine, or a file of one JSON object a line"""
-    file: str = ""
-    """the file, where source is jsonl"""
-    client_field: _Word = "client"
-    """field of a line that says whose it is"""
-    text_field: str = ""
-    """field of a line that holds the text; empty: guessed"""
-    clients: _Words = ()
-    """who takes part; empty: the default eight packages, or all of a file"""
-    max_clients: _Clients = 0
-    """at most so many clients; 0: no cap"""
-    min_characters: Annotated[int, Field(ge=1, le=10**12)] = 2000
-    """clients of a file with less text are left out"""
-    held_out_share: _Share = 0.25
-    """share of each client's text that is only evaluated on, for a file; of a package, 20-35% in whole files"""
-    tokens_per_client: Annotated[int, Field(ge=0, le=10**12)] = 20_000
-    """training tokens of one client; 0: all"""
-    public_share: _Share = 0.35
-    """share of the source that is public: tokenizer and pretraining see it"""
-
-
-class Pretraining(Section):
-    """The small model's training on public text, before any client takes part."""
-
-    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 350
-    """optimiser steps"""
-    batch: _Batch = 32
-    """sequences a step"""
-    learning_rate: _Rate = 3e-3
-    """AdamW's"""
-
-
-class Model(Section):
-    """The model that everybody starts from."""
-
-    base: str = ""
-    """directory or hub id; empty: pretrain a small one on the public share"""
-    architecture: Literal["llama"] = "llama"
-    """family of the small one"""
-    vocabulary: Annotated[int, Field(ge=258, le=262_144)] = 1024
-    """tokens that its tokenizer knows"""
-    hidden: _Width = 128
-    """its width"""
-    layers: _Blocks = 3
-    """its transformer blocks"""
-    heads: _Blocks = 4
-    """its attention heads; they divide hidden into even parts"""
-    feed_forward: _Width = 384
-    """width inside the feed-forward part of its blocks"""
-    context: Annotated[int, Field(ge=8, le=131_072)] = 64
-    """tokens of one training sequence, whatever the model"""
-    pretraining: Pretraining = Pretraining()
-
-
-class Method(Section):
-    """Which tensors are trained and sent."""
-
-    kind: Literal["lora", "full", "pretrain"] = "lora"
-    """adapters, all weights, or all weights from a random start (model.base then gives the shape alone)"""
-    rank: _Rank = 16
-    """of the adapters"""
-    alpha: Annotated[float, Field(gt=0, le=65_536)] = 32.0
-    """adapters count alpha / rank"""
-    targets: Literal["all-linear"] | _Layers = "all-linear"
-    """linear layers that get an adapter, by name"""
-    lora_aggregation: Literal["ffa", "alternate", "core", "fedit"] = "ffa"
-    """B alone with A fixed, A and B in turns, a core between fixed factors, or A and B averaged apart (biased)"""
-    client_ranks: _Ranks = ()
-    """rank of each client's adapter, in the clients' order, at most rank; empty: rank for all"""
-
-
-class Training(Section):
-    """The rounds, and what a client does in one."""
-
-    rounds: _Round = 8
-    """federated rounds"""
-    local_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 15
-    """optimiser steps of one client in one round"""
-    batch: _Batch = 8
-    """sequences a step"""
-    learning_rate: _Rate = 6e-3
-    """AdamW's, in the first round"""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """of the learning rate, over the rounds"""
-    server_learning_rate: _Rate = 2.0
-    """factor on the mean update"""
-    weighting: Literal["uniform", "examples"] = "uniform"
-    """what one client counts in the mean"""
-    clients_per_round: _Clients = 0
-    """clients asked in one round; 0: all"""
-
-
-class Aggregation(Section):
-    """How updates become their sum, and who is lost on purpose."""
-
-    scheme: Literal["masks", "bfv", "bfv-2048", "ckks", "ckks-compact", "plain", "float"] = "masks"
-    """integers under pairwise masks, encrypted (bfv, ckks), or in the clear; or floats in the clear"""
-    bits: Annotated[int, Field(ge=2, le=32)] = 16
-    """of one quantised number"""
-    clip: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    """greatest magnitude of one number of an update"""
-    server: Literal["malicious", "semi-honest"] = "malicious"
-    """what updates are protected from: one that lies, or one that follows the protocol and looks"""
-    corrupt: _Thousandths = 0.25
-    """share of a cohort that is corrupt with the server, in thousandths; at least one client. bfv and ckks need 0"""
-    dropouts: _Thousandths = 0.25
-    """share of a cohort that may be lost in a round, in thousandths"""
-    lose_stage: Stage = "none"
-    """stage of the scheme in which one client is lost on purpose: in keys and open of bfv and ckks the key holder"""
-    lose_round: _Round = 3
-    """round in which it is lost, counted from 1"""
-
-    @property
-    def adversary(self) -> Adversary:
-        """Whom the rounds are protected against, with σ and η as they are by default.
-
-        Raises:
-            ConfigError: a share that is not in thousandths.
-        """
-        try:
-            return Adversary(self.server, self.corrupt, self.dropouts)
-        except ConfigError as error:
-            raise ConfigError(error.key.replace("adversary", "aggregation"), f"got {error.detail}") from None
-
-    def check_scheme(self) -> None:
-        """Refuse what the scheme has not, or does not stand.
-
-        Raises:
-            ConfigError: `aggregation.corrupt` or `aggregation.lose_stage`.
-        """
-        scheme = SCHEMES[self.scheme]
-        if scheme.shares_a_key and self.corrupt:
-            raise ConfigError(
-                "aggregation.corrupt",
-                f'got {self.corrupt:g}; all clients of a "{self.scheme}" round share its key, so one that works with '
-                "the server opens every update: set it to 0 where no client does, or take aggregation.scheme masks, "
-                "which stands such clients",
-            )
-        if self.lose_stage not in ("none", *scheme.stages):
-            has = f'the scheme "{self.scheme}" has {", ".join(scheme.stages)}'
-            raise ConfigError("aggregation.lose_stage", f'got "{self.lose_stage}"; {has}')
-        if self.lose_stage == "consent" and self.server != "malicious":
-            raise ConfigError("aggregation.lose_stage", 'got "consent"; only a "malicious" server has that stage')
-
-
-class Evaluation(Section):
-    """What the result is compared with, on text that was held out."""
-
-    arms: _Arms = ("public", "local", "plain", "masks", "central")
-    """the public model, each client alone, federated in the clear, all data in one place; always the run's own"""
-    every_round: bool = True
-    """after each round, not only at the end"""
-    max_tokens_per_client: Annotated[int, Field(ge=2, le=10**12)] = 4096
-    """held-out tokens of one client that are evaluated"""
-    local_learning_rate: _Rate = 1e-3
-    """of a client that trains alone"""
-    central_learning_rate: _Rate = 3e-3
-    """of training on all data in one place"""
+__all__ = ["Configuration", "digest", "sections"]
 
 
 class Configuration(Section):
@@ -249,6 +33,7 @@ class Configuration(Section):
     method: Method = Method()
     training: Training = Training()
     aggregation: Aggregation = Aggregation()
+    privacy: Privacy = Privacy()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -278,9 +63,27 @@ class Configuration(Section):
         if problem:
             where = "aggregation.dropouts, aggregation.corrupt, or this"
             raise ConfigError("training.clients_per_round", f"got {cohort}; {problem} ({where})")
+        self._check_privacy()
         if cohort:
             scheme.check_numbers(Numbers(cohort, aggregation.bits, 1.0))  # the clip changes nothing that is checked
         return self
+
+    def _check_privacy(self) -> None:
+        """What would leave a client beside the noise."""
+        self.privacy.check()
+        if self.privacy.kind == "none":
+            return
+        if self.training.weighting != "uniform":
+            raise ConfigError(
+                "training.weighting",
+                f'got "{self.training.weighting}"; how many examples a client has is private too: allowed is uniform',
+            )
+        if self.method.client_ranks:
+            raise ConfigError(
+                "method.client_ranks",
+                f"got {list(self.method.client_ranks)}; clients count their ranks in numbers that no noise covers: "
+                "allowed with privacy.kind is an empty list",
+            )
 
     def to_toml(self) -> str:
         """All keys and their values as TOML; `load` of it gives an equal configuration."""

@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from securefed.errors import ConfigError
-from securefed.jobs.configuration import Configuration, Section, sections
+from securefed.jobs.configuration import Configuration, sections
+from securefed.jobs.sections import Section
 
 __all__ = ["Key", "keys", "load"]
 

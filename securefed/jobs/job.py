@@ -10,11 +10,14 @@ from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError
 from securefed.federated.files import replace
 from securefed.federated.training import FloatArray
-from securefed.jobs.arms import Arms, adversary_of, clip_of, cohort_of, main_arm
+from securefed.jobs.arms import Arms
 from securefed.jobs.configuration import Configuration, digest
 from securefed.jobs.configuration_file import load
+from securefed.jobs.derived import adversary_of, clip_of, cohort_of, main_arm
 from securefed.jobs.material import Material, corpus_of, prepare, public_start
 from securefed.jobs.model_card import model_card, warnings_of
+from securefed.jobs.privacy import file_name
+from securefed.jobs.privacy_statement import Statement
 from securefed.jobs.recorder import Recorder, machine, now, versions
 from securefed.jobs.watching import Display
 from securefed.llm import methods
@@ -78,7 +81,7 @@ def run(config: Configuration, folder: Path, display: Display) -> Path:
         if arm in (main, "plain"):
             weights = arms.federated(arm)
             if arm == main:
-                _keep_result(config, material, weights, folder)
+                _keep_result(config, material, weights, folder, arms.statement)
         else:
             getattr(arms, arm)()
         recorder.write("phase", phase=arm, seconds=perf_counter() - start, cached=False)
@@ -146,9 +149,20 @@ def _record_start(config: Configuration, material: Material, recorder: Recorder)
     )  # fmt: skip
 
 
-def _keep_result(config: Configuration, material: Material, weights: dict[str, FloatArray], folder: Path) -> None:
+def _keep_result(
+    config: Configuration,
+    material: Material,
+    weights: dict[str, FloatArray],
+    folder: Path,
+    statement: Statement | None,
+) -> None:
     methods.assign(material.module, weights)
     place = folder / ("adapter" if config.method.kind == "lora" else "model")
     methods.save(material.module, place, base=config.model.base or "base")
     material.tokenizer.save_pretrained(str(place))
-    replace(place / "README.md", model_card(config, len(material.clients)))
+    if statement is not None:
+        certificates = place / "privacy"
+        certificates.mkdir(exist_ok=True)
+        for name, certificate in statement.certificates.items():
+            replace(certificates / f"{file_name(name)}.json", certificate.to_json().encode())
+    replace(place / "README.md", model_card(config, len(material.clients), statement))

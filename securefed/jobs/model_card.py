@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from securefed import __version__
-from securefed.jobs.arms import adversary_of, cohort_of
 from securefed.jobs.configuration import Configuration
+from securefed.jobs.derived import adversary_of, cohort_of
+from securefed.jobs.privacy_statement import Statement
 from securefed.llm.lora_aggregation import FEDIT_WARNING
 from securefed.schemes import SCHEMES, Protection
 
@@ -28,18 +29,28 @@ _PROTECTION: Final[Mapping[Protection, str]] = {
 }
 
 
+def _privacy(statement: Statement | None) -> str:
+    """What is promised of the model itself, and what is not."""
+    if statement is None:
+        return "No differential privacy: no noise was added, and what the model itself remembers of its training text is not bounded."
+    facts = "".join(f"| {term} | {fact} |\n" for term, fact in statement.facts)
+    gaps = "".join(f"- {gap}\n" for gap in statement.gaps)
+    return f"## Differential privacy\n\n| | |\n|---|---|\n{facts}\nNot covered by it:\n\n{gaps}\n"
+
+
 def warnings_of(config: Configuration) -> list[str]:
     """What whoever reads a run's result must know of its configuration, a paragraph each; usually none."""
     method = config.method
     return [FEDIT_WARNING] if method.kind == "lora" and method.lora_aggregation == "fedit" else []
 
 
-def model_card(config: Configuration, clients: int) -> bytes:
+def model_card(config: Configuration, clients: int, statement: Statement | None = None) -> bytes:
     """Markdown with the front matter of a model card, UTF-8.
 
     Args:
         config: of the run.
         clients: of the job.
+        statement: of its differential privacy; None where it has none.
     """
     method, training = config.method, config.training
     base = config.model.base or "../base"
@@ -69,6 +80,6 @@ Trained federatedly with securefed {__version__}: {clients} clients, {training.r
 
 {protection}
 
-No differential privacy: no noise was added, and what the model itself remembers of its training text is not bounded. The run was a simulation in one
+{_privacy(statement)} The run was a simulation in one
 process: whoever ran it could see all.
 """.encode()

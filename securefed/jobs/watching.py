@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from securefed.aggregation import ClientId
+from securefed.errors import BudgetExceeded
 from securefed.federated.loop import AbortedAttempt, RoundResult
 from securefed.federated.rounds import RoundCost
 from securefed.federated.training import FloatArray
@@ -96,7 +97,8 @@ class RoundWatcher:
         """See `federated.loop.Observer`."""
         cost, last = result.cost, result.number == self._config.training.rounds
         self._record(result)
-        shown = f"training {result.aggregate.metrics['loss']:.3f}"
+        known = result.aggregate.metrics.get("loss")
+        shown = "training not told" if known is None else f"training {known:.3f}"
         if last or self._config.evaluation.every_round:
             loss = self._measure(self._arm, result.weights, final=last, round_number=result.number)
             shown += f", held-out {loss:.3f}"
@@ -104,6 +106,13 @@ class RoundWatcher:
         survivors = f"{len(result.aggregate.survivors)}/{len(cost.bytes_down)} clients"
         seconds = f"protected in {cost.protection_seconds:.2f} s"
         self._display.step(f"round {result.number}: loss {shown}; {survivors}, {seconds}")
+
+    def ended(self, round_number: int, error: BudgetExceeded) -> None:
+        """The privacy budget does not allow this round."""
+        self._recorder.write(
+            "aborted", arm=self._arm, round=round_number, stage="budget", detail=str(error), again=False,
+        )  # fmt: skip
+        self._display.line(f"round {round_number}: {error}; the result is that of the rounds before")
 
     def _tell_losses(self, number: int, cost: RoundCost) -> None:
         for client, stage in cost.lost.items():
@@ -120,8 +129,8 @@ class RoundWatcher:
             lost=self._lost(cost), refused=self._refused(cost),
             bytes_up={names[client]: size for client, size in sorted(cost.bytes_up.items())},
             bytes_down={names[client]: size for client, size in sorted(cost.bytes_down.items())},
-            training_loss=result.aggregate.metrics["loss"],
-            clipped_share=result.aggregate.metrics["clipped_share"],
+            training_loss=result.aggregate.metrics.get("loss"),
+            clipped_share=result.aggregate.metrics.get("clipped_share"),
             session=result.session.hex()[:16],
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ __all__ = [
     "Lost",
     "Parameters",
     "Phase",
+    "Privacy",
     "Refused",
     "Resume",
     "Round",
@@ -165,6 +166,24 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """The differential privacy of one arm's result: (ε, δ) for every `unit`, and the facts behind it.
+
+    `planned` is the ε that was proved before the run began; `effect` names what was done to the updates; `facts` are
+    pairs of a term and a sentence, in the order in which they are shown; `gaps` say what it does not cover.
+    """
+
+    arm: str
+    kind: str
+    unit: str
+    epsilon: float
+    delta: float
+    planned: float
+    facts: tuple[tuple[str, str], ...]
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finish:
     """The run's end, and seconds of the process that reached it."""
 
@@ -186,6 +205,7 @@ class Events:
     rounds: Sequence[Round] = ()
     aborted: Sequence[Aborted] = ()
     resumes: Sequence[Resume] = ()
+    privacy: Privacy | None = None
     finish: Finish | None = None
 
 
@@ -196,6 +216,7 @@ _READERS: Final[dict[str, TypeAdapter[Any]]] = {
     "round": TypeAdapter(Round),
     "aborted": TypeAdapter(Aborted),
     "resume": TypeAdapter(Resume),
+    "privacy": TypeAdapter(Privacy),
     "finish": TypeAdapter(Finish),
 }
 
@@ -233,6 +254,7 @@ def read_events(path: Path) -> Events:
         ),
         aborted=_latest(_of(Aborted, found), lambda one: (one.arm, one.round, one.again)),
         resumes=_of(Resume, found),
+        privacy=next(reversed(_of(Privacy, found)), None),
         finish=next(reversed(_of(Finish, found)), None),
     )
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from securefed.report.events import Aborted, Refused
 from securefed.report.summary import Arm, Dropout, Summary
-from securefed.report.units import change_text, perplexity_text, second_text, share_text
+from securefed.report.units import bound_text, change_text, perplexity_text, second_text, share_text
 from securefed.schemes import PROTECTED
 
 __all__ = ["EFFECTS", "aborted_text", "dropout_text", "headline", "refusal_text", "remarks", "state_text"]
@@ -78,7 +78,11 @@ def remarks(summary: Summary) -> list[str]:
     plain = summary.arms.get("plain")
     if own is not None and own.name in PROTECTED and plain is not None:
         change = change_text(own.mean / plain.mean)
-        said.append(f"{EFFECTS[own.name]} changed perplexity by {change} against the same training in the clear.")
+        cause = EFFECTS[own.name] + (" and privacy noise" if summary.events.privacy is not None else "")
+        said.append(f"{cause} changed perplexity by {change} against the same training in the clear.")
+    if (privacy := summary.events.privacy) is not None:
+        bound = f"ε = {bound_text(privacy.epsilon)} at δ = {bound_text(privacy.delta)}"
+        said.append(f"The result is differentially private: {bound} for every {privacy.unit}.")
     if cost is not None and cost.arm in PROTECTED and cost.protection_share is not None:
         said.append(f"Protection took {share_text(cost.protection_share)} of the rounds' time.")
     if own is not None:

@@ -24,6 +24,7 @@ from securefed.report.protection import protection
 from securefed.report.summary import ARMS, Summary, read_summary
 from securefed.report.table import COST_TITLES, RESULT_TITLES, cost_cells, markdown, printable, result_cells
 from securefed.report.units import (
+    bound_text,
     byte_text,
     change_text,
     count_text,
@@ -93,6 +94,7 @@ def html(summary: Summary, plots: list[Plot]) -> str:
         aborted=[(ARMS.get(one.arm, one.arm), aborted_text(one)) for one in summary.events.aborted],
         refusals=[refusal_text(number, one) for number, one in summary.refused],
         protection=protection(summary),
+        privacy=summary.events.privacy,
         plots=[(plot, _data_uri(plot.light), _data_uri(plot.dark)) for plot in plots],
     )
 
@@ -107,8 +109,12 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str]]:
             tiles.append((change_text(own.over_local), "perplexity against training alone", "lower is better"))
         plain = summary.arms.get("plain")
         if plain is not None and own.name in PROTECTED:
-            effect = f"perplexity by {EFFECTS[own.name].lower()}"
+            cause = EFFECTS[own.name].lower() + (" and noise" if summary.events.privacy is not None else "")
+            effect = f"perplexity by {cause}"
             tiles.append((change_text(own.mean / plain.mean), effect, "against in the clear"))
+    if (privacy := summary.events.privacy) is not None:
+        note = f"δ = {bound_text(privacy.delta)}, for every {privacy.unit}"
+        tiles.append((f"ε = {bound_text(privacy.epsilon)}", "differential privacy", note))
     if cost is not None and cost.arm in PROTECTED:
         tiles.append((share_text(cost.protection_share), "of the rounds' time is protection", "all clients and server"))
     if cost is not None and cost.mean_up is not None:

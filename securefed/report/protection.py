@@ -36,23 +36,23 @@ class Protection:
 
 def protection(summary: Summary) -> Protection:
     """The statement that belongs to the scheme of the run."""
-    start = summary.start
+    start, private = summary.start, summary.events.privacy is not None
     entry = schemes.SCHEMES.get(start.scheme)
     match entry.protection if entry is not None else schemes.Protection.NONE:
         case schemes.Protection.MASKS:
-            return _masks(start)
+            return _masks(start, private)
         case schemes.Protection.ENCRYPTION:
-            return _encryption(start)
+            return _encryption(start, private)
         case _:
             return Protection(
                 against="Nobody: this run was made in the clear.",
                 hidden=(),
                 seen=("The server saw the update of every client in every round.",),
-                not_covered=_never_covered(start),
+                not_covered=_never_covered(start, private),
             )
 
 
-def _masks(start: Start) -> Protection:
+def _masks(start: Start, private: bool) -> Protection:
     corrupt = "the stated number" if start.corrupt is None else str(start.corrupt)
     return Protection(
         against=f"{_server(start)}, also together with {corrupt} of a round's clients.",
@@ -60,12 +60,12 @@ def _masks(start: Start) -> Protection:
         seen=(_SUM, _ATTENDANCE, "Colluding clients know their own updates, and can take them off the sum."),
         not_covered=[
             *_unless_malicious(start, "one that tells clients different things can undo masking"),
-            *_never_covered(start),
+            *_never_covered(start, private),
         ],
     )
 
 
-def _encryption(start: Start) -> Protection:
+def _encryption(start: Start, private: bool) -> Protection:
     return Protection(
         against=f"{_server(start)}, alone: none of a round's clients works with it.",
         hidden=(_UPDATES,),
@@ -84,7 +84,7 @@ def _encryption(start: Start) -> Protection:
                 "clients do not check whose keys they are given, so one that invents clients "
                 "can hand itself the round's key",
             ),
-            *_never_covered(start),
+            *_never_covered(start, private),
         ],
     )
 
@@ -102,12 +102,13 @@ def _unless_malicious(start: Start, why: str) -> list[str]:
     return [] if start.adversary == "malicious" else [f"A malicious server: {why}."]
 
 
-def _never_covered(start: Start) -> list[str]:
-    rest = [
-        "Poisoning: a client that sends a harmful update is not noticed; single updates are not judged.",
-        "What the sum itself reveals: there is no differential privacy, so nothing is promised about what each "
-        "round's sum, or the final model, gives away about a client's text.",
-    ]
+def _never_covered(start: Start, private: bool) -> list[str]:
+    rest = ["Poisoning: a client that sends a harmful update is not noticed; single updates are not judged."]
+    if not private:
+        rest.append(
+            "What the sum itself reveals: there is no differential privacy, so nothing is promised about what each "
+            "round's sum, or the final model, gives away about a client's text."
+        )
     if start.deployment == "simulation":
         rest.append(
             "The machine of this run: all parties were simulated in one process here. It measures the protocol, and "

@@ -113,6 +113,9 @@ def markdown(summary: Summary) -> str:
         lines.append("")
     if lost := _lost(summary):
         lines += [*(f"- {_plain(one)}" for one in lost), ""]
+    if (privacy := summary.events.privacy) is not None:
+        lines += ["Differential privacy:", "", *(f"- {_plain(term)}: {_plain(fact)}" for term, fact in privacy.facts)]
+        lines.append("")
     return "\n".join([*lines, *(f"- {_plain(remark)}" for remark in remarks(summary))]) + "\n"
 
 

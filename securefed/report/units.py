@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, Decimal
 
-__all__ = ["byte_text", "change_text", "count_text", "perplexity_text", "ratio_text", "second_text", "share_text"]
+__all__ = [
+    "bound_text",
+    "byte_text",
+    "change_text",
+    "count_text",
+    "perplexity_text",
+    "ratio_text",
+    "second_text",
+    "share_text",
+]
 
 NONE = "–"
 _UNIT = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
@@ -13,6 +23,21 @@ _UNIT = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
 def count_text(value: float | None) -> str:
     """A whole number with its thousands apart: 61,440."""
     return NONE if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def bound_text(value: float) -> str:
+    """Three digits of what is promised not to be passed, rounded up: 7.99, 0.125, 1e-5."""
+    if not math.isfinite(value):
+        return "∞"
+    if value <= 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    # In decimal digits, so that a value which three digits hold exactly is not pushed up.
+    digits = Decimal(repr(value)).quantize(Decimal(1).scaleb(exponent - 2), ROUND_CEILING).normalize()
+    if exponent >= -3:
+        return f"{digits:f}"
+    mantissa = digits.scaleb(-exponent).normalize()
+    return f"{mantissa:f}e{exponent}"
 
 
 def perplexity_text(value: float | None) -> str:

@@ -68,7 +68,7 @@ def test_toml_round_trip_is_complete(tmp_path: Path, overrides: list[str]) -> No
 def test_every_section_of_the_toml_has_a_comment() -> None:
     lines = load().to_toml().splitlines()
     titles = [at for at, line in enumerate(lines) if line.startswith("[")]
-    assert len(titles) == 7
+    assert len(titles) == 8
     assert all(lines[at - 1].startswith("# ") for at in titles)
 
 
