@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +121,7 @@ class CentralRelease:
         self._noise = noise
         self._clips: dict[tuple[str, ...], UpdateClip | AdaptiveClip] = {}
         self._round: tuple[str, ...] = ()
+        self._stored: dict[str, Any] = {}
 
     @property
     def clip(self) -> float:
@@ -135,8 +136,11 @@ class CentralRelease:
         if metrics:
             raise ConfigError("privacy.kind", f"clients would send {metrics[0]!r} without noise: none may be reported")
         self._round = tuple(tensors)
-        if self._round not in self._clips:
-            self._clips[self._round] = self._clip_for(tensors)
+        stored = self._stored.pop("\n".join(tensors), None)
+        if stored is not None or self._round not in self._clips:
+            clip = self._clip_for(tensors)
+            adapted = stored is not None and isinstance(clip, AdaptiveClip)
+            self._clips[self._round] = AdaptiveClip.from_json(clip.groups, stored) if adapted else clip
         clip = self._clips[self._round]
         sent = {name: np.broadcast_to(np.float64(0), tensor.shape) for name, tensor in tensors.items()}
         if isinstance(clip, AdaptiveClip):
@@ -169,6 +173,16 @@ class CentralRelease:
         if isinstance(clip, AdaptiveClip):
             self._clips[self._round] = clip.after(mean[size:] * self._cohort)
         return replace(aggregate, tensors=like(mean[:size], tensors), metrics={}, words=None)
+
+    def state(self) -> dict[str, Any]:
+        """See `Release`: adaptive bounds, by the names of the tensors that they are of."""
+        return {
+            "\n".join(names): clip.to_json() for names, clip in self._clips.items() if isinstance(clip, AdaptiveClip)
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Release`."""
+        self._stored = dict(state)
 
 
 def groups_of(kind: str) -> Callable[[Mapping[str, FloatArray]], Groups]:

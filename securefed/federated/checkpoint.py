@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import safetensors.numpy
 from safetensors import SafetensorError
@@ -36,12 +36,14 @@ class Checkpoint:
         round: number of finished rounds.
         weights: the global model's trained tensors.
         ledgers: by name, how many entries each privacy ledger had and the digest of the last one.
+        release: what the release goes on with (`Release.state`).
     """
 
     job: str
     round: int
     weights: Mapping[str, FloatArray]
     ledgers: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    release: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write it in one step; on disk when this returns.
@@ -49,8 +51,8 @@ class Checkpoint:
         Raises:
             PersistenceError: P4, where the disk does not take it; the old checkpoint is still whole.
         """
-        head = {"version": VERSION, "job": self.job, "round": self.round, "names": list(self.weights)}
-        head["ledgers"] = {name: list(at) for name, at in self.ledgers.items()}
+        head: dict[str, Any] = {"version": VERSION, "job": self.job, "round": self.round, "names": list(self.weights)}
+        head |= {"ledgers": {name: list(at) for name, at in self.ledgers.items()}, "release": self.release}
         packed = json.dumps(head).encode()
         body = len(packed).to_bytes(4, "big") + packed + safetensors.numpy.save(dict(self.weights))
         try:
@@ -90,6 +92,6 @@ class Checkpoint:
             # The file keeps tensors in its own order; the layout's is the head's.
             weights = {name: tensors[name] for name in head["names"]}
             ledgers = {str(name): (int(count), str(digest)) for name, (count, digest) in head["ledgers"].items()}
-            return cls(head["job"], int(head["round"]), weights, ledgers)
+            return cls(head["job"], int(head["round"]), weights, ledgers, dict(head["release"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError):
             raise PersistenceError("P1", f"{path} has a whole frame but no checkpoint in it") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -118,3 +119,10 @@ class DistributedRelease:
         means = {name: mean.astype(np.float64, copy=False) for name, mean in aggregate.tensors.items()}
         mean = mechanism.decode(mechanism.sums(means, survivors), survivors, self._seed)
         return replace(aggregate, tensors=like(mean, tensors), metrics={}, words=None)
+
+    def state(self) -> dict[str, Any]:
+        """See `Release`: nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Release`."""

@@ -200,6 +200,7 @@ class FederatedLoop:
         if Layout.of(checkpoint.weights).digest != Layout.of(self.weights).digest:
             raise ConfigError("method", f"{path} holds other tensors than this method trains")
         self._ledgers.require(checkpoint.ledgers)
+        self._release.restore(checkpoint.release)
         self.weights, self.finished = dict(checkpoint.weights), checkpoint.round
         return True
 
@@ -271,7 +272,7 @@ class FederatedLoop:
         observer.round(RoundResult(number, spec.session, self.weights, aggregate, cost))
         path = self._checkpoint_path()
         if path is not None:
-            Checkpoint(settings.job, number, self.weights, self._ledgers.heads()).save(path)
+            Checkpoint(settings.job, number, self.weights, self._ledgers.heads(), self._release.state()).save(path)
 
     def _sent(self, number: int) -> dict[str, FloatArray]:
         """The global tensors that a round trains: the plan may choose others in the next."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -89,6 +89,14 @@ class Release(Protocol):
         """
         ...
 
+    def state(self) -> dict[str, Any]:
+        """What later rounds go on with, in plain JSON, for a checkpoint: released values, and no secret."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        ...
+
 
 class AsTrained:
     """Updates as they are, weighted, with their metrics: the scheme alone protects them.
@@ -124,3 +132,10 @@ class AsTrained:
     def opened(self, aggregate: Aggregate, tensors: Mapping[str, FloatArray], round_number: int) -> Aggregate:
         """See `Release`."""
         return aggregate
+
+    def state(self) -> dict[str, Any]:
+        """See `Release`: nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Release`."""

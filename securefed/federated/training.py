@@ -42,6 +42,7 @@ class LocalTrainer(Protocol):
         """Train from `weights` and return the result; `weights` is left as it was.
 
         Must be a function of the client's data, `weights` and `round_number` alone (its randomness derived from a
-        seed and the round), so that a round which is run again after a crash gives the same result.
+        seed and the round), so that a round which is run again after a crash gives the same result. A trainer with
+        differential privacy cannot be: it samples and draws noise anew, and spends again.
         """
         ...

@@ -159,6 +159,18 @@ def test_bounds_follow_the_quantile() -> None:
     assert np.allclose(np.diff(np.log(clips)), -0.06, atol=1e-3)
 
 
+def test_adapted_bounds_are_gone_on_with(tmp_path: Path) -> None:
+    spent = ledger()
+    first = central(spent, 1e-6, adaptive=True)
+    federation(first, PairwiseMasks(), {"r": spent}, tmp_path, rounds=2).run(Notes())
+    again = central(spent, 1e-6, adaptive=True)
+    job = federation(again, PairwiseMasks(), {"r": spent}, tmp_path, rounds=3)
+    start = again.clip
+    assert job.resume()
+    job.run(Notes())
+    assert again.clip < first.clip < start
+
+
 @pytest.mark.rule("D9")
 def test_a_round_that_the_budget_does_not_hold_is_refused_before_any_client_is_asked() -> None:
     planned, released, notes = ledger(8.0), ledger(8.0), Notes()

@@ -83,11 +83,11 @@ KNOWN = {
     "one more end of a stage": ("server-snapshot", of_server(Stage.DONE, {}, bytes(4))),
     "an infinite round": (
         "checkpoint",
-        checkpoint(b'{"version": 2, "job": "job", "round": 1e999, "names": [], "ledgers": {}}'),
+        checkpoint(b'{"version": 2, "job": "job", "round": 1e999, "names": [], "ledgers": {}, "release": {}}'),
     ),
     "a ledger's head that is a number": (
         "checkpoint",
-        checkpoint(b'{"version": 2, "job": "job", "round": 1, "names": [], "ledgers": {"released": 1}}'),
+        checkpoint(b'{"version": 2, "job": "job", "round": 1, "names": [], "ledgers": {"released": 1}, "release": {}}'),
     ),
     "a nested head": ("checkpoint", checkpoint(NESTED)),
     "a version that is a text": ("checkpoint", checkpoint(b'{"version": "sixteen letters!"}')),
