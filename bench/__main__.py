@@ -15,6 +15,8 @@ BENCHES = {
     "masking": "pairwise masking at the level of words: time over a copy, bytes, memory",
     "scale": "pairwise masking against a malicious server: large cohorts, updates larger than memory",
     "he": "homomorphic aggregation of LoRA updates: bytes, time and memory, against TenSEAL and NVFlare",
+    "dp": "private training steps over plain ones and over Opacus's, in time and memory; exact noise over OpenDP's",
+    "dp_utility": "what privacy costs in perplexity: a real small model, three ways to clip, several seeds",
     "demo": "the main job: exactness of the sum, loss over plain FedAvg, share of protection",
 }
 
