@@ -97,8 +97,7 @@ def _memory(others: tuple[str, ...], repeats: int) -> Taken:
     from bench import dp_steps
 
     def taken(shape: str, way: str) -> float:
-        # The least: what the allocator keeps by chance is not what a step takes.
-        return min(dp_steps.peak_mib(shape, way) for _ in range(repeats))
+        return median(dp_steps.peak_mib(shape, way) for _ in range(repeats))
 
     figures, installed = [], find_spec("opacus") is not None
     for name, shape in (("full", "full_t128"), ("lora", "lora_all")):
