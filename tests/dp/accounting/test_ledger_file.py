@@ -12,29 +12,12 @@ from securefed.dp.accounting import (
     Gaussian,
     Head,
     Ledger,
-    PoissonSampled,
     Unit,
     ledger_file,
 )
 from securefed.errors import PersistenceError
+from tests.dp.accounting.books import DELTA, STEP, UNIT, written
 from tests.rules import case, refused
-
-STEP = PoissonSampled(0.01, 1.0)
-UNIT = Unit("sequence")
-DELTA = 1e-5
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.jsonl"
-
-
-def written(path: Path, steps: int = 3, budget: float | None = None) -> list[bytes]:
-    with Ledger(UNIT, DELTA, budget, path) as ledger:
-        for _ in range(steps):
-            ledger.spend(STEP)
-        ledger.spend(Gaussian(10.0))
-    return path.read_bytes().splitlines(keepends=True)
 
 
 @pytest.mark.rule("D12")

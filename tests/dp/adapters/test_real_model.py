@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from pathlib import Path
 
@@ -26,13 +25,11 @@ KINDS: dict[str, PeftConfig] = {
 }
 
 
-@pytest.fixture(scope="session")
-def stories() -> Path:
-    chosen = os.environ.get("SECUREFED_DATA")
-    folder = Path(chosen) if chosen else Path(__file__).parents[4] / "shared" / "data"
-    place = folder / "models" / "stories260K-hf"
+@pytest.fixture
+def stories(shared_data: Path) -> Path:
+    place = shared_data / "models" / "stories260K-hf"
     if not place.is_dir():
-        pytest.skip(f"no model at {place}: set SECUREFED_DATA to a folder with models/")
+        pytest.skip(f"no model at {place}")
     return place
 
 

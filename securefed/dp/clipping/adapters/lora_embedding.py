@@ -11,74 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module, Parameter, functional
+from torch.nn import Module, Parameter
 
 from securefed.dp.clipping.adapters.kinds import below, embed_scale, is_class
-from securefed.dp.clipping.group import Coefficients, Group, Sums, wide
-from securefed.dp.clipping.primitives import clip_linear, clip_scale
-from securefed.dp.clipping.primitives.embedding import EmbeddingContribution
+from securefed.dp.clipping.group import Group
+from securefed.dp.clipping.primitives import clip_embedding, clip_linear, clip_scale
 from securefed.dp.clipping.rules import Rule
 from securefed.errors import LocalProtocolError
 
-__all__ = ["RULE", "clip_columns"]
+__all__ = ["RULE"]
 
 _HOLDERS = ("lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
-
-
-def clip_columns(ids: Tensor, weight: Tensor, group: Group, padding_idx: int | None = None) -> Tensor:
-    """`embedding(ids, weight.T, padding_idx)`, whose backward pass adds the clipped sum to the weight's gradient.
-
-    Args:
-        ids: integers [B, …] with at least two dimensions; [1, …] is read as the same for every sample.
-        weight: [r, V].
-        group: to which the weight belongs.
-        padding_idx: a column that is not trained.
-
-    Raises:
-        LocalProtocolError: D3 where the first dimension is neither the sample nor 1; in the backward pass D4, D5, D6.
-    """
-    batch = group.clipper.batch
-    if batch is not None and ids.dim() > 1 and ids.shape[0] == 1 != batch:
-        ids = ids.expand(batch, *ids.shape[1:])
-    else:
-        group.samples(ids, data=True)
-    if padding_idx is not None and padding_idx < 0:
-        padding_idx += weight.shape[1]
-    result: Tensor = _Columns.apply(ids, weight, group, padding_idx)
-    return result
-
-
-class _Columns(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, ids: Tensor, weight: Parameter, group: Group, padding_idx: int | None) -> Tensor:
-        ctx.group, ctx.padding_idx, ctx.weight = group, padding_idx, weight
-        ctx.save_for_backward(ids)
-        return functional.embedding(ids, weight.t())
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        (ids,) = ctx.saved_tensors
-        ctx.group.enter(ids.shape[0])
-        g = wide(g).reshape(ids.shape[0], -1, g.shape[-1])
-        ctx.group.settle(_ColumnsContribution(ctx.weight, ids.reshape(ids.shape[0], -1), g, ctx.padding_idx))
-        return None, None, None, None
-
-
-class _ColumnsContribution(EmbeddingContribution):
-    """An embedding's, for a table that is stored transposed."""
-
-    def __init__(self, weight: Parameter, ids: Tensor, g: Tensor, padding_idx: int | None) -> None:
-        super().__init__(weight.detach().t(), ids, g, padding_idx)
-        self.parameters = (weight,)
-
-    def add(self, coefficients: Coefficients, sums: Sums) -> None:
-        scaled = self.gathered * coefficients.values.to(self.gathered.dtype)[self.sample].unsqueeze(1)
-        if coefficients.dropped is not None:
-            scaled.masked_fill_(coefficients.dropped[self.sample].unsqueeze(1), 0.0)
-        sums.zeros(self.parameters[0]).index_add_(1, self.row, scaled.t())
-
-    def cross(self, *_: object) -> None:
-        return None  # a table of this kind is tied to nothing that we know
 
 
 def _parameters(module: Module) -> dict[str, Parameter]:
@@ -102,7 +45,7 @@ def _embedding(module: Any, group: Group, x: Tensor, adapter_names: Any = None) 
         if adapter not in module.lora_embedding_A:
             continue
         down, up = module.lora_embedding_A[adapter], module.lora_embedding_B[adapter]
-        rows = clip_columns(x, down, group.part(f"lora_embedding_A.{adapter}"), base.padding_idx)
+        rows = clip_embedding(x, down, group.part(f"lora_embedding_A.{adapter}"), base.padding_idx, transposed=True)
         added = clip_linear(rows, up, None, group.part(f"lora_embedding_B.{adapter}")) * module.scaling[adapter]
         if scale is not None:
             added = added * scale.to(added.dtype)

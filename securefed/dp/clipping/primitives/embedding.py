@@ -19,15 +19,18 @@ from securefed.dp.clipping.primitives.linear import LinearContribution
 __all__ = ["EmbeddingContribution", "clip_embedding"]
 
 
-def clip_embedding(ids: Tensor, weight: Tensor, group: Group, padding_idx: int | None = None) -> Tensor:
+def clip_embedding(
+    ids: Tensor, weight: Tensor, group: Group, padding_idx: int | None = None, transposed: bool = False
+) -> Tensor:
     """`F.embedding(ids, weight, padding_idx)`, whose backward pass adds the clipped sum to the weight's gradient.
 
     Args:
         ids: integers [B, …] with at least two dimensions; [1, …] is read as the same for every sample (the default
             positions of GPT-2), and gives [B, …, d].
-        weight: [V, d].
+        weight: [V, d], or [d, V] where `transposed`.
         group: to which the weight belongs.
         padding_idx: a row that is not trained.
+        transposed: the layout of the weight.
 
     Raises:
         LocalProtocolError: D3 where the first dimension is neither the sample nor 1; in the backward pass D4, D5, D6.
@@ -38,17 +41,19 @@ def clip_embedding(ids: Tensor, weight: Tensor, group: Group, padding_idx: int |
     else:
         group.samples(ids, data=True)
     if padding_idx is not None and padding_idx < 0:
-        padding_idx += weight.shape[0]
-    result: Tensor = _Embedding.apply(ids, weight, group, padding_idx)
+        padding_idx += weight.shape[int(transposed)]
+    result: Tensor = _Embedding.apply(ids, weight, group, padding_idx, transposed)
     return result
 
 
 class _Embedding(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, ids: Tensor, weight: Parameter, group: Group, padding_idx: int | None) -> Tensor:
-        ctx.group, ctx.padding_idx, ctx.weight = group, padding_idx, weight
+    def forward(
+        ctx: Any, ids: Tensor, weight: Parameter, group: Group, padding_idx: int | None, transposed: bool
+    ) -> Tensor:
+        ctx.group, ctx.padding_idx, ctx.weight, ctx.transposed = group, padding_idx, weight, transposed
         ctx.save_for_backward(ids)
-        return functional.embedding(ids, weight)
+        return functional.embedding(ids, weight.t() if transposed else weight)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -57,17 +62,20 @@ class _Embedding(torch.autograd.Function):
         samples = ids.shape[0]
         group.enter(samples)
         g = wide(g).reshape(samples, -1, g.shape[-1])
-        group.settle(EmbeddingContribution(ctx.weight, ids.reshape(samples, -1), g, ctx.padding_idx))
-        return None, None, None, None
+        ids = ids.reshape(samples, -1)
+        group.settle(EmbeddingContribution(ctx.weight, ids, g, ctx.padding_idx, ctx.transposed))
+        return None, None, None, None, None
 
 
 class EmbeddingContribution(Contribution):
     """Of the gradients `g` [B, T, d] at the rows `ids` [B, T] of a table, gathered by sample and row."""
 
-    def __init__(self, weight: Parameter, ids: Tensor, g: Tensor, padding_idx: int | None) -> None:
+    def __init__(
+        self, weight: Parameter, ids: Tensor, g: Tensor, padding_idx: int | None, transposed: bool = False
+    ) -> None:
         self.parameters = (weight,)
-        self.samples = ids.shape[0]
-        rows = weight.shape[0]
+        self.samples, self.transposed = ids.shape[0], transposed
+        rows = weight.shape[int(transposed)]
         places = ids + torch.arange(self.samples, device=ids.device).unsqueeze(1) * rows
         keys, where = torch.unique(places.reshape(-1), return_inverse=True)
         self.gathered = g.new_zeros(keys.numel(), g.shape[-1]).index_add_(0, where, g.reshape(-1, g.shape[-1]))
@@ -86,10 +94,13 @@ class EmbeddingContribution(Contribution):
         scaled = self.gathered * coefficients.values.to(self.gathered.dtype)[self.sample].unsqueeze(1)
         if coefficients.dropped is not None:
             scaled.masked_fill_(coefficients.dropped[self.sample].unsqueeze(1), 0.0)
-        sums.zeros(self.parameters[0]).index_add_(0, self.row, scaled)
+        total = sums.zeros(self.parameters[0])
+        (total.t() if self.transposed else total).index_add_(0, self.row, scaled)
 
     def cross(self, other: Contribution, parameter: Parameter) -> Tensor | None:
         """With another embedding, row by row; with a head: `Σ_{t,s} g_head[s, id_t] (g_emb[t]·h[s])`."""
+        if self.transposed:
+            return None  # a table of this kind is tied to nothing that we know
         if isinstance(other, LinearContribution) and parameter is other.weight:
             return self._cross_linear(other)
         if isinstance(other, EmbeddingContribution):
