@@ -30,7 +30,7 @@ ALL = [SCENARIO, SIGNED, SPARSE_ROUND, SPARSE_SIGNED]
 INPUTS = {client: SCENARIO.ring_words(client) for client in SCENARIO.cohort}
 SECRETS = {client: SCENARIO.round_secret(client) for client in SCENARIO.cohort}
 
-WITHOUT_VECTOR = {"R10", "K7", "N2", "D1", "D2", "D3", "D4", "D5", "D13", "D14"}
+WITHOUT_VECTOR = {"R10", "K7", "N2", "D1", "D2", "D3", "D4", "D5", "D13", "D14", "U5", "M4"}
 """Rules on what a party does or holds itself, not on what it receives: no bytes break them."""
 
 
