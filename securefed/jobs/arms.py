@@ -142,6 +142,8 @@ class Arms:
             losses=self._losses(scheme),
             attempts=ATTEMPTS,
         )
+        if private.warning:
+            self._display.line(f"warning: {private.warning}")
         loop = FederatedLoop(
             settings, material.cohort, trainers, scheme, private.release, material.weights, folder,
             material.update_plan, private.ledgers,

@@ -32,7 +32,7 @@ _PROTECTION: Final[Mapping[Protection, str]] = {
 def _privacy(statement: Statement | None) -> str:
     """What is promised of the model itself, and what is not."""
     if statement is None:
-        return "No differential privacy: no noise was added, and what the model itself remembers of its training text is not bounded."
+        return "No differential privacy: no noise was added, and what the model itself remembers of its training text is not bounded. "
     facts = "".join(f"| {term} | {fact} |\n" for term, fact in statement.facts)
     gaps = "".join(f"- {gap}\n" for gap in statement.gaps)
     return f"## Differential privacy\n\n| | |\n|---|---|\n{facts}\nNot covered by it:\n\n{gaps}\n"
@@ -80,6 +80,6 @@ Trained federatedly with securefed {__version__}: {clients} clients, {training.r
 
 {protection}
 
-{_privacy(statement)} The run was a simulation in one
+{_privacy(statement)}The run was a simulation in one
 process: whoever ran it could see all.
 """.encode()

@@ -59,6 +59,7 @@ class Plan:
         local: by client, what its own training is noised with; empty where updates are noised, or nothing is.
         noise_multiplier: z, the greatest and the least over clients; of the noise of one release.
         mechanism: of updates of so many values, where clients make the noise.
+        noise_over_update: length of the noise in a round's mean over that of a clipped update; 0 where they get none.
     """
 
     release: Release
@@ -66,6 +67,18 @@ class Plan:
     local: Mapping[ClientId, LocalPrivacy] = field(default_factory=dict)
     noise_multiplier: tuple[float, float] = (0.0, 0.0)
     mechanism: Callable[[int], Mechanism] | None = None
+    noise_over_update: float = 0.0
+
+    @property
+    def warning(self) -> str:
+        """What to expect where the noise drowns the updates; else empty."""
+        if self.noise_over_update <= 1:
+            return ""
+        return (
+            f"the noise in each round's mean is {self.noise_over_update:.2g} times as long as a clipped update: the "
+            "model will get worse. It falls with the number of clients; take more of them, fewer trained values "
+            '(method.rank, lora_aggregation "core"), or privacy.kind "example"'
+        )
 
 
 def plan_of(config: Configuration, material: Material, folder: Path) -> Plan:
@@ -166,7 +179,8 @@ def _of_clients(config: Configuration, material: Material, folder: Path) -> Plan
     else:
         mean = RoundByRound(CentralNoise(noise, cohort, Source.fresh()), ledger)
     release = CentralRelease(config.aggregation.bits, clip, cohort, mean)
-    return Plan(release, Ledgers({RELEASED: ledger}), noise_multiplier=(noise, noise))
+    over = noise * math.sqrt(_values(material)) / cohort
+    return Plan(release, Ledgers({RELEASED: ledger}), noise_multiplier=(noise, noise), noise_over_update=over)
 
 
 def _distributed(config: Configuration, material: Material, folder: Path) -> Plan:
@@ -189,7 +203,15 @@ def _distributed(config: Configuration, material: Material, folder: Path) -> Pla
         mechanism, lambda tensors: _groups(config, tensors), planned, released,
         least_honest=scheme.least_honest, parted=scheme.parts_sums(cohort, adversary),
     )  # fmt: skip
-    return Plan(release, Ledgers({PLANNED: planned, RELEASED: released}), mechanism=mechanism)
+    first = mechanism(values := _values(material))
+    over = first.expected_error * math.sqrt(values) / first.parameters.clip
+    ledgers = Ledgers({PLANNED: planned, RELEASED: released})
+    return Plan(release, ledgers, mechanism=mechanism, noise_over_update=over)
+
+
+def _values(material: Material) -> int:
+    """How many the first round trains."""
+    return sum(material.weights[name].size for name in material.update_plan.tensors(material.weights, 1))
 
 
 def _groups(config: Configuration, tensors: Mapping[str, FloatArray]) -> Groups:

@@ -128,6 +128,7 @@ def _of_clients(config: Configuration, material: Material, plan: Plan) -> Statem
         ),
         ("Mechanism", f"The server adds {kind}, {_range(plan.noise_multiplier)} times the bound, to the sum."),
         _update_clipping(config, material),
+        _noise_fact(plan),
         ("Sampling", f"None is counted on: {cohort} clients a round, whom the server knows."),
         _accountant(ledger),
         ("Dropouts", "The sum is divided by the whole cohort, whoever is lost: noise and guarantee stay the same."),
@@ -169,6 +170,7 @@ def _distributed(config: Configuration, material: Material, plan: Plan) -> State
             f"clipped update has the length {parameters.grid}.",
         ),
         _update_clipping(config, material),
+        _noise_fact(plan),
         ("Sampling", f"None is counted on: {cohort} clients a round, whom the server knows."),
         _accountant(released),
         (
@@ -228,6 +230,12 @@ def _update_clipping(config: Configuration, material: Material) -> tuple[str, st
     names = material.update_plan.tensors(material.weights, 1)
     bound = update_bound(config, sum(material.weights[name].size for name in names))
     return "Clipping", f"Each client's update, {_clipping(config)}, to an L2 norm of {bound:.4g}."
+
+
+def _noise_fact(plan: Plan) -> tuple[str, str]:
+    times = plan.noise_over_update
+    drowned = " It drowns what the clients learnt: more of them are needed." if times > 1 else ""
+    return "Noise", f"In each round's mean, {times:.2g} times as long as one clipped update.{drowned}"
 
 
 def _carried(config: Configuration) -> str:

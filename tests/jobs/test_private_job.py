@@ -75,6 +75,7 @@ def test_clients_are_private_against_the_server_too(tmp_path: Path, overrides: t
     assert (said["arm"], said["unit"]) == (scheme, "client")
     # The noise of all eight was there, and fewer were planned with.
     assert float(said["epsilon"]) < float(said["planned"]) <= 8.0  # type: ignore[arg-type]
+    assert "drowns what the clients learnt" in facts(folder)["Noise"]
     assert ("Not the server" if scheme == "plain" else "The server together with") in facts(folder)["Against"]
 
 
