@@ -47,6 +47,7 @@ PLANNED: Final = "clients"
 RELEASED: Final = "released"
 """Name of the ledger of what was released, where one noise covers all clients."""
 _BUFFERS: Final = 3
+_DROWNS: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,18 @@ class Plan:
     noise_over_update: float = 0.0
 
     @property
+    def drowned(self) -> bool:
+        """Whether little of what clients learn can be left: their mean is shorter than one update's bound."""
+        return self.noise_over_update > _DROWNS
+
+    @property
     def warning(self) -> str:
         """What to expect where the noise drowns the updates; else empty."""
-        if self.noise_over_update <= 1:
+        if not self.drowned:
             return ""
         return (
             f"the noise in each round's mean is {self.noise_over_update:.2g} times as long as a clipped update: the "
-            "model will get worse. It falls with the number of clients; take more of them, fewer trained values "
+            "model will probably get worse. It falls with the number of clients; take more of them, fewer trained values "
             '(method.rank, lora_aggregation "core"), or privacy.kind "example"'
         )
 

@@ -234,7 +234,7 @@ def _update_clipping(config: Configuration, material: Material) -> tuple[str, st
 
 def _noise_fact(plan: Plan) -> tuple[str, str]:
     times = plan.noise_over_update
-    drowned = " It drowns what the clients learnt: more of them are needed." if times > 1 else ""
+    drowned = " It drowns what the clients learnt: more of them are needed." if plan.drowned else ""
     return "Noise", f"In each round's mean, {times:.2g} times as long as one clipped update.{drowned}"
 
 
