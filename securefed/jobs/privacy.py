@@ -82,8 +82,8 @@ class Plan:
             return ""
         return (
             f"the noise in each round's mean is {self.noise_over_update:.2g} times as long as a clipped update: the "
-            "model will probably get worse. It falls with the number of clients; take more of them, fewer trained values "
-            '(method.rank, lora_aggregation "core"), or privacy.kind "example"'
+            "model will probably get worse. It falls with the number of clients; take more of them, fewer trained "
+            'values (method.rank, lora_aggregation "core"), or privacy.kind "example"'
         )
 
 
