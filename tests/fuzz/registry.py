@@ -15,6 +15,7 @@ from tests.fuzz.homomorphic_clients import he_client_target
 from tests.fuzz.homomorphic_server import he_server_target, he_snapshot_target
 from tests.fuzz.honest import ROUNDS
 from tests.fuzz.parties import client_target, server_target
+from tests.fuzz.privacy_files import certificate_target, ledger_target
 from tests.fuzz.snapshots import client_snapshot_target, server_snapshot_target
 from tests.fuzz.target import Target
 
@@ -50,6 +51,8 @@ TARGETS: Final[dict[str, Callable[[], Target]]] = {
     "checkpoint": files.checkpoint_target,
     "journal": files.journal_target,
     "record": files.record_target,
+    "ledger": ledger_target,
+    "certificate": certificate_target,
     "safetensors": files.safetensors_target,
     "safetensors-index": files.index_target,
 }

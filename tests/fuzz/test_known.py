@@ -8,10 +8,12 @@ import json
 import pytest
 import safetensors.numpy
 
+from securefed.dp.accounting import Gaussian, Ledger, Unit
 from securefed.secagg.stages import Stage
 from securefed.wire.snapshot import Party, pack_snapshot, parse_snapshot
 from tests.fuzz.events import Event, Script, What
 from tests.fuzz.honest import played
+from tests.fuzz.privacy_files import chained
 from tests.fuzz.registry import TARGETS
 
 MALICIOUS = played("malicious")
@@ -57,6 +59,19 @@ NOTED, TOTAL = 2, 3
 """Sections of a server's snapshot: wrong shares that were noted, the sum."""
 WORDS = 8 * MALICIOUS.spec.words
 OPENED_WITHOUT_SURVIVORS = of_server(Stage.ADVERTISE, {1: b"\1", TOTAL: bytes(WORDS)}, bytes(4))
+
+
+def ledger(**changes: object) -> bytes:
+    head = {"budget": None, "delta": 1e-6, "format": "securefed ledger", "records": 1, "unit": "r", "version": 1}
+    return chained(json.dumps({"digest": "", **head, **changes}).encode() + b"\n")
+
+
+def certificate(**changes: object) -> bytes:
+    with Ledger(Unit("sequence"), 1e-6) as book:
+        book.spend(Gaussian(2.0))
+        return json.dumps({**json.loads(book.certificate().to_json()), **changes}).encode()
+
+
 NESTED = b"[" * 2000
 
 KNOWN = {
@@ -93,6 +108,12 @@ KNOWN = {
     "a version that is a text": ("checkpoint", checkpoint(b'{"version": "sixteen letters!"}')),
     "a journal that is not UTF-8": ("journal", b"\xff"),
     "a nested journal": ("journal", b'{"round": ' + NESTED),
+    "a ledger of a unit that is a number": ("ledger", ledger(unit=1)),
+    "a ledger with a text as δ": ("ledger", ledger(delta="")),
+    "a ledger without a budget of its own": ("ledger", ledger(budget=0)),
+    "a ledger of a version that holds a secret": ("ledger", ledger(version="82" * 16)),
+    "a certificate below zero": ("certificate", certificate(epsilon=float("-inf"))),
+    "a certificate of no neighbours that we know": ("certificate", certificate(neighbours=float("nan"))),
     "a record that is not UTF-8": ("record", b"\xff"),
     "a nested record": ("record", b'{"step": ' + NESTED),
     "a step twice": ("record", record(*[("consent", 1, "00")] * 2)),

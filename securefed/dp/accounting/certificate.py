@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from securefed.dp.accounting import packages
 from securefed.dp.accounting.accountant import (
+    Accountant,
     check_delta,
     common_relation,
     counted,
     epsilon,
     used_accountant,
 )
-from securefed.dp.accounting.events import Event, event_from_json
+from securefed.dp.accounting.events import Event, Relation, event_from_json
 from securefed.dp.accounting.ledger_file import Head, Terms, read
 from securefed.dp.accounting.unit import Unit
 from securefed.errors import ConfigError, PersistenceError
@@ -91,6 +92,9 @@ class Certificate:
             if record.keys() != _KEYS or (record["format"], record["version"]) != (_FORMAT, _VERSION):
                 raise ValueError
             check_delta(record["delta"])
+            relations, accountants = (None, *get_args(Relation)), get_args(Accountant)
+            if record["neighbours"] not in relations or record["accountant"] not in accountants:
+                raise ValueError
             events = counted({event_from_json(item["event"]): item["times"] for item in record["events"]})
             if len(events) != len(record["events"]):
                 raise ValueError
@@ -98,14 +102,14 @@ class Certificate:
                 Unit(record["unit"], record["records"]),
                 record["neighbours"],
                 record["delta"],
-                float(record["epsilon"]),
+                _figure(record["epsilon"]),
                 record["accountant"],
-                float(record["epsilon_rdp"]),
+                _figure(record["epsilon_rdp"]),
                 tuple(events.items()),
                 Head.from_json(record["head"]),
                 {str(name): str(value) for name, value in record["versions"].items()},
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ConfigError):
             raise PersistenceError("D12", "the certificate is damaged, or of another version") from None
 
     def check(self, ledger_file: Path) -> None:
@@ -169,6 +173,15 @@ def recompute(text: str) -> float:
 
 def _number(value: float) -> float | str:
     return value if math.isfinite(value) else "inf"
+
+
+def _figure(value: object) -> float:
+    """What `_number` wrote: a number from 0, or the word "inf"."""
+    if value == "inf":
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError
+    return float(value)
 
 
 def _close(a: float, b: float) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from securefed.dp.accounting.accountant import check_delta, check_epsilon
 from securefed.dp.accounting.events import Event, event_from_json
 from securefed.dp.accounting.unit import Unit
 from securefed.errors import ConfigError, PersistenceError
@@ -146,7 +147,7 @@ def read(path: Path) -> Book | bytes:
         terms, digests, entries = _terms(path, lines[0]), [_digest(lines[0])], list[Entry]()
         if terms_line(terms) != (lines[0], digests[0]):
             raise ValueError
-    except (ValueError, TypeError, KeyError, RecursionError, ConfigError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
         raise PersistenceError("D12", f"{path}: line 1 is damaged; {_DO}") from None
     for number, line in enumerate(lines[1:], start=1):
         try:
@@ -219,10 +220,14 @@ class LedgerFile:
 
 def _terms(path: Path, line: bytes) -> Terms:
     record = json.loads(line)
-    if record["format"] == _FORMAT and record["version"] != _VERSION:
-        raise PersistenceError(
-            "D12", f"{path} is a ledger of version {record['version']}, this program reads {_VERSION}"
-        )
+    version = record["version"]
+    if record["format"] == _FORMAT and version != _VERSION:
+        # A file's content is not repeated in an error, but for a number that may be a version.
+        shown = f"version {version}" if type(version) is int and 0 <= version < 1000 else "an unknown version"
+        raise PersistenceError("D12", f"{path} is a ledger of {shown}, this program reads {_VERSION}")
+    check_delta(record["delta"])
+    if record["budget"] is not None:
+        check_epsilon(record["budget"], "privacy.budget")
     # A unit of one record needs no number: "sequence" reads back as it was given, whatever was said.
     records = record["records"]
     return Terms(Unit(record["unit"], records), record["delta"], record["budget"])

@@ -34,7 +34,7 @@ class Unit:
     most_examples_per_unit: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable():
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise ConfigError("privacy.unit", "[D10] a unit has a name, such as sequence, example, client or user")
         most = self.most_examples_per_unit
         if most is None and self.name not in _ONE_RECORD:
