@@ -87,7 +87,7 @@ def run(
                 "data.client_field": client_field,
                 "method.kind": method,
                 "aggregation.lose_stage": lose,
-                "privacy.kind": kind or None,
+                "privacy.kind": None if privacy is None else kind,
                 "privacy.epsilon": epsilon or None,
                 "training.rounds": rounds,
                 "seed": seed,

@@ -256,9 +256,12 @@ class Privacy(Section):
         """Refuse what does not go together.
 
         Raises:
-            ConfigError: `privacy.mechanism` or `privacy.clip`.
+            ConfigError: `privacy.kind`, `privacy.mechanism` or `privacy.clip`.
         """
         if self.kind == "none":
+            if self != Privacy():
+                kinds = ", ".join(kind for kind in self.MECHANISMS if kind != "none")
+                raise ConfigError("privacy.kind", f'got "none" beside other keys of [privacy]: say of whom, {kinds}')
             return
         allowed = self.MECHANISMS[self.kind]
         if self.noise not in allowed:

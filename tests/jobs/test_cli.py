@@ -41,6 +41,8 @@ def test_keys_are_listed_with_default_range_and_meaning(tmp_path: Path) -> None:
     ("arguments", "key"),
     [
         (("--set", "training.round=3"), "training.round:"),
+        (("--privacy", ":8"), "privacy.kind:"),
+        (("--privacy", "client:0"), "privacy.epsilon:"),
         (("--set", "training.rounds=many"), "training.rounds:"),
         (("--set", "aggregation.bits=64"), "aggregation.bits:"),
         (("--data", "missing.jsonl"), "data.file:"),

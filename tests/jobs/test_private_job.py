@@ -111,6 +111,7 @@ def test_a_run_is_not_taken_up_beside_a_ledger_that_forgot(of_clients: Path, tmp
         (("privacy.kind=distributed", "privacy.clip=adaptive"), "privacy.clip", "layerwise or flat"),
         (("privacy.kind=client", "training.weighting=examples"), "training.weighting", "private too"),
         (("privacy.kind=example", "method.client_ranks=[4, 8]"), "method.client_ranks", "no noise covers"),
+        (("privacy.epsilon=4",), "privacy.kind", "say of whom"),
         (("privacy.kind=secret",), "privacy.kind", '"distributed"'),
         (("privacy.epsilon=0",), "privacy.epsilon", "> 0"),
         (("privacy.delta=1",), "privacy.delta", "< 1"),
