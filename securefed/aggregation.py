@@ -25,6 +25,7 @@ from securefed.encoding.tensors import Floats, Tensor
 from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted
 from securefed.participation import ClientId, ClientIdentity, Credentials, MemoryRecord, Policy, Record
 from securefed.wire.adversary import Adversary
+from securefed.wire.header import Suite
 from securefed.wire.specification import NONCE_BYTES, RoundSpec
 
 __all__ = [
@@ -151,6 +152,20 @@ class Scheme(Protocol):
     @property
     def update_stage(self) -> str:
         """The exchange in which the client calls for its update."""
+        ...
+
+    @property
+    def suite(self) -> Suite:
+        """On the wire."""
+        ...
+
+    @property
+    def carriers(self) -> Mapping[str, str]:
+        """By exchange of a round, the exchange of the next one's set-up that may ride on it (`securefed.chains`).
+
+        Empty where a round cannot be prepared. Else the set-up ends before `update_stage`, and the server's sessions
+        have `awaited`, whom the present stage still waits for, and `name_model(digest)`, once, in that stage.
+        """
         ...
 
     def server(

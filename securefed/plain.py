@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class PlainIntegers:
     name = "plain"
     stages = (STAGE,)
     update_stage = STAGE
+    carriers: ClassVar[Mapping[str, str]] = {}
     suite = Suite.PLAIN_INTEGERS
 
     def server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from securefed.encoding.layout import Layout
 from securefed.encoding.quantize import Numbers
@@ -32,6 +33,13 @@ class HomomorphicScheme:
     update_stage = Stage.INPUT.value
     holder_stages = (Stage.KEYS.value, Stage.OPEN.value)
     """Exchanges with the key holder alone, who is the first client of those that are there."""
+
+    carriers: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def suite(self) -> Suite:
+        """On the wire."""
+        return self.parameters.suite
 
     @property
     def name(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from securefed.encoding.layout import Layout
 from securefed.participation import ClientId, ClientIdentity
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.server import MaskingServer
-from securefed.secagg.stages import SCHEME, STAGES, Stage
+from securefed.secagg.stages import SCHEME, STAGES, SUITE, Stage
 from securefed.wire.specification import RoundSpec
 
 __all__ = ["PairwiseMasks"]
@@ -20,6 +21,8 @@ class PairwiseMasks:
     name = SCHEME
     stages = tuple(stage.value for stage in STAGES)
     update_stage = Stage.INPUT.value
+    suite = SUITE
+    carriers: ClassVar[Mapping[str, str]] = {}
 
     def server(
         self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None

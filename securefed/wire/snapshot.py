@@ -25,6 +25,8 @@ class Party(IntEnum):
 
     CLIENT = 1
     SERVER = 2
+    CLIENT_CHAIN = 3
+    SERVER_CHAIN = 4
 
 
 @contextmanager

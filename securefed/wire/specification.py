@@ -16,10 +16,12 @@ from securefed.encoding.quantize import Numbers
 from securefed.errors import ConfigError, RemoteProtocolError
 from securefed.wire.adversary import ADVERSARY_BYTES, Adversary
 
-__all__ = ["GREATEST_COHORT", "NONCE_BYTES", "RoundSpec", "ascending"]
+__all__ = ["GREATEST_COHORT", "NAMED_LATER", "NONCE_BYTES", "RoundSpec", "ascending"]
 
 GREATEST_COHORT: Final = 2**20
 NONCE_BYTES: Final = 32
+NAMED_LATER: Final = bytes(DIGEST_BYTES)
+"""In place of the model's digest: the round is being prepared, and its model is named when it is known."""
 _FIXED: Final = struct.Struct(f">32sI{ADVERSARY_BYTES}s32s32sQIIB7sdI")
 GREATEST_SPECIFICATION: Final = _FIXED.size + 4 * GREATEST_COHORT
 
@@ -37,7 +39,7 @@ class RoundSpec:
         nonce: 32 fresh bytes from the operating system, for this attempt alone.
         round: 0 … 2^32 − 1.
         adversary: who the round is protected against.
-        model: digest of the model and configuration that clients train from, 32 bytes.
+        model: digest of the model and configuration that clients train from, 32 bytes; or `NAMED_LATER`.
         layout: digest of the update's layout, 32 bytes.
         values: number of parameters.
         scalars: number of scalars behind them.
@@ -81,6 +83,11 @@ class RoundSpec:
         if not ascending(self.cohort) or self.cohort[-1] >= 2**32:
             return "the cohort's ids must be strictly ascending and in 1 … 2^32 - 1"
         return self.adversary.infeasible(len(self.cohort))
+
+    @property
+    def prepared(self) -> bool:
+        """Whether its set-up may be done before its model is known."""
+        return self.model == NAMED_LATER
 
     @cached_property
     def threshold(self) -> int:
