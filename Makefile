@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install install-peers demo test test-deep audit fuzz mutants model lint format bench docs clean
+.PHONY: help install install-peers demo test test-deep test-stack audit fuzz mutants model lint format bench docs clean
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -11,7 +11,7 @@ install: $(VENV)/.installed ## .venv with everything that the project can use
 
 $(VENV)/.installed: pyproject.toml .constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,he,dp,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt torch==2.13.0 -e '.[llm,he,dp,flower,nvflare,dev]'
 	@touch $@
 
 install-peers: install ## also what benchmarks alone compare against
@@ -30,6 +30,9 @@ test: install ## all tests
 test-deep: install ## the random tests of the core with twenty times as many examples
 	SECUREFED_TEST_DEPTH=deep $(BIN)/python -m pytest --timeout=7200 \
 		tests/crypto tests/encoding tests/wire tests/secagg tests/differential tests/audit $(ARGS)
+
+test-stack: install ## faults on a real Flower SuperLink: kills, a slow node, a wrong server (about half an hour)
+	$(BIN)/python -m pytest -m stack tests/integrations $(ARGS)
 
 audit: install ## ten thousand rounds under a simulated adversary (a few minutes, nightly)
 	$(BIN)/securefed audit protocol --seeds 10000

@@ -17,6 +17,8 @@ BENCHES = {
     "he": "homomorphic aggregation of LoRA updates: bytes, time and memory, against TenSEAL and NVFlare",
     "dp": "private training steps over plain ones and over Opacus's, in time and memory; exact noise over OpenDP's",
     "dp_utility": "what privacy costs in perplexity: a real small model, three ways to clip, several seeds",
+    "exchange": "rounds on a real Flower SuperLink: seconds and exchanges, over plain FedAvg and Flower's SecAgg+",
+    "memory": "an update of 300 MB on a real Flower SuperLink: time and memory of client and server, over plain FedAvg",
     "demo": "the main job: exactness of the sum, loss over plain FedAvg, share of protection",
 }
 

@@ -83,7 +83,7 @@ class RealCohort:
         layout = Layout.of(tensors, ("loss",))
         cohort = tuple(range(1, clients + 1))
         spec = new_round(
-            round_number=1, cohort=cohort, adversary=adversary, model=bytes(32), layout=layout, bits=16, clip=1.0
+            round_number=1, cohort=cohort, adversary=adversary, model=bytes([1]) * 32, layout=layout, bits=16, clip=1.0
         )
         keys = {client: SigningKey() for client in cohort}
         public = {client: key.public for client, key in keys.items()}
@@ -92,7 +92,7 @@ class RealCohort:
             client: scheme.client(ClientIdentity(client, layout, policy, credentials=Credentials(keys[client], public)))
             for client in cohort
         }
-        update = Update(tensors, bytes(32), 1, {"loss": 0.0})
+        update = Update(tensors, bytes([1]) * 32, 1, {"loss": 0.0})
         transport = InProcess(sessions, lambda _: update, cost, lost=lost, stages=scheme.stages)
         return cls(scheme.server(spec, layout, public), transport, cost)
 
@@ -107,9 +107,9 @@ class SimulatedCohort:
     def __init__(self, clients: int, parameters: int, adversary: Adversary) -> None:
         tensors = {"update": np.zeros(parameters, np.float32)}
         self.layout = Layout.of(tensors, ("loss",))
-        self.update = Update(tensors, bytes(32), 1, {"loss": 0.0})
+        self.update = Update(tensors, bytes([1]) * 32, 1, {"loss": 0.0})
         self.spec: RoundSpec = new_round(
-            round_number=1, cohort=tuple(range(1, clients + 1)), adversary=adversary, model=bytes(32),
+            round_number=1, cohort=tuple(range(1, clients + 1)), adversary=adversary, model=bytes([1]) * 32,
             layout=self.layout, bits=16, clip=1.0,
         )  # fmt: skip
         self.parameters = Parameters.of(clients, adversary)
@@ -224,7 +224,7 @@ class SimulatedCohort:
             released[client] = {holder: pair[half] for holder, pair in both.items()}
         session = self.spec.session
         return Evidence(
-            self.spec, self.parameters.threshold, roster,
+            self.spec, self.parameters.threshold, PairContext(session, roster),
             {client: self.entries[client].mask for client in clients},
             {client: commitment(self.secrets[client].self_mask_seed, session, client) for client in clients},
             self.picks, {client: client not in lost for client in clients}, released,

@@ -88,7 +88,7 @@ def _mismatches(n: int, adversary: Adversary) -> tuple[int, int, int]:
     layout = Layout.of({"w": np.zeros(53, np.float32)}, ("loss",))
     generator = np.random.default_rng(0)
     updates = {
-        client: Update({"w": generator.normal(0, 0.5, 53).astype(np.float32)}, bytes(32), 1, {"loss": client / 3})
+        client: Update({"w": generator.normal(0, 0.5, 53).astype(np.float32)}, bytes([1]) * 32, 1, {"loss": client / 3})
         for client in range(1, n + 1)
     }
     keys = {client: SigningKey() for client in updates}
@@ -102,7 +102,7 @@ def _mismatches(n: int, adversary: Adversary) -> tuple[int, int, int]:
     for pattern in itertools.product((*scheme.stages, None), repeat=n):
         lost = {client: stage for client, stage in zip(updates, pattern, strict=True) if stage is not None}
         spec = new_round(
-            round_number=1, cohort=tuple(updates), adversary=adversary, model=bytes(32), layout=layout, bits=16,
+            round_number=1, cohort=tuple(updates), adversary=adversary, model=bytes([1]) * 32, layout=layout, bits=16,
             clip=1.0,
         )  # fmt: skip
         sessions = {

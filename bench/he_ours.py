@@ -37,7 +37,7 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 ADVERSARY: Final = Adversary("malicious", corrupt=0.0, dropouts=0.1)
 """All clients share a key: no scheme with one key for all can say more."""
-MODEL: Final = bytes(32)
+MODEL: Final = bytes(31) + b"\1"
 _HOLDER: Final = 1
 """The server asks the first client for the round's key."""
 _TIMED: Final = 2

@@ -144,8 +144,8 @@ def _our_unmask(clients: int, dropped: int, words: int) -> tuple[Callable[[], ob
     """
     layout = Layout.of({"update": np.zeros(words, np.float32)})
     spec = new_round(
-        round_number=1, cohort=tuple(range(1, clients + 1)), adversary=Adversary(), model=bytes(32), layout=layout,
-        bits=16, clip=1.0,
+        round_number=1, cohort=tuple(range(1, clients + 1)), adversary=Adversary(), model=bytes([1]) * 32,
+        layout=layout, bits=16, clip=1.0,
     )  # fmt: skip
     roster, everyone = os.urandom(32), frozenset(spec.cohort)
     secrets = {client: ClientSecrets(os.urandom(32), spec.session) for client in spec.cohort}
@@ -155,10 +155,11 @@ def _our_unmask(clients: int, dropped: int, words: int) -> tuple[Callable[[], ob
         both = secrets[client].share_out(roster, spec.cohort, spec.threshold)
         kind = slice(0, SHARE_BYTES) if client in alive else slice(SHARE_BYTES, None)
         released[client] = {holder: both[holder][kind] for holder in alive}
+    pairs = PairContext(spec.session, roster)
     evidence = Evidence(
         spec=spec,
         threshold=spec.threshold,
-        roster=roster,
+        pairs=pairs,
         mask_keys={client: secrets[client].mask.public for client in spec.cohort},
         commitments={c: commitment(secrets[c].self_mask_seed, spec.session, c) for c in spec.cohort},
         neighbourhoods={
@@ -167,7 +168,6 @@ def _our_unmask(clients: int, dropped: int, words: int) -> tuple[Callable[[], ob
         survived={client: client in alive for client in spec.cohort},
         released=released,
     )  # fmt: skip
-    pairs = PairContext(spec.session, roster)
     terms = [(self_mask_key(secrets[client].self_mask_seed, spec.session, client), 1) for client in alive]
     terms += [
         (pairs.mask_key(secrets[one].mask, secrets[other].mask.public, one, other), 1 if other < one else -1)

@@ -22,17 +22,20 @@ from protocols.he_aggregation import slot_answers as he_slots
 from protocols.pairwise_masking import (
     client_answers,
     client_refusals,
+    client_refusals_prepared,
     client_refusals_signed,
     client_refusals_sparse,
     graph_answers,
     rounds,
     server_refusals,
+    server_refusals_prepared,
     server_refusals_signed,
     shamir_answers,
 )
 from protocols.pairwise_masking import known_answers as pairwise_masking
 from protocols.pairwise_masking import wrong_shares as wrong
 from protocols.vector_files import VectorFile
+from protocols.wire import bundle_answers, named_refusals
 from protocols.wire import known_answers as wire
 from protocols.wire import refusals as wire_refusals
 
@@ -43,6 +46,8 @@ def files() -> list[VectorFile]:
         wire.messages(),
         wire.specifications(),
         wire_refusals.refused(),
+        named_refusals.refused_named(),
+        bundle_answers.bundles(),
         encoding.layouts(),
         bfloat16_answers.bfloat16_numbers(),
         encoding.quantisation(),
@@ -60,13 +65,17 @@ def files() -> list[VectorFile]:
         rounds.rounds_signed(),
         rounds.rounds_sparse(),
         rounds.rounds_sparse_signed(),
+        rounds.rounds_prepared(),
         client_refusals.client_refuses(),
         client_refusals_signed.client_refuses_signed(),
         client_refusals_sparse.client_refuses_sparse(),
+        client_refusals_prepared.client_refuses_prepared(),
         client_answers.client_goes_on(),
         client_answers.client_goes_on_signed(),
+        client_refusals_prepared.client_goes_on_prepared(),
         server_refusals.server_refuses(),
         server_refusals_signed.server_refuses_signed(),
+        server_refusals_prepared.server_refuses_prepared(),
         wrong.wrong_shares(),
         wrong.wrong_shares_signed(),
         he_aggregation.parameters(),

@@ -26,7 +26,7 @@ from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted
 from securefed.participation import ClientId, ClientIdentity, Credentials, MemoryRecord, Policy, Record
 from securefed.wire.adversary import Adversary
 from securefed.wire.header import Suite
-from securefed.wire.specification import NONCE_BYTES, RoundSpec
+from securefed.wire.specification import NAMED_LATER, NONCE_BYTES, RoundSpec
 
 __all__ = [
     "Adversary", "Aggregate", "Attendance", "ClientId", "ClientIdentity", "ClientSession", "Credentials",
@@ -164,7 +164,7 @@ class Scheme(Protocol):
         """By exchange of a round, the exchange of the next one's set-up that may ride on it (`securefed.chains`).
 
         Empty where a round cannot be prepared. Else the set-up ends before `update_stage`, and the server's sessions
-        have `awaited`, whom the present stage still waits for, and `name_model(digest)`, once, in that stage.
+        have `awaited`, whom the present stage still waits for, `name_model(digest)`, once, in that stage, and `model`.
         """
         ...
 
@@ -282,7 +282,7 @@ def new_round(
     round_number: int,
     cohort: tuple[ClientId, ...],
     adversary: Adversary,
-    model: bytes,
+    model: bytes | None,
     layout: Layout,
     bits: int,
     clip: float,
@@ -292,18 +292,19 @@ def new_round(
 
     Args:
         round_number, cohort, adversary, bits, clip, greatest_weight: see `RoundSpec`; the cohort in any order.
-        model: digest of the model and configuration that clients train from, 32 bytes.
+        model: digest of the model and configuration that clients train from, 32 bytes, not all zeros; None where it is
+            named when the round's set-up is done (`securefed.chains`).
 
     Raises:
         ConfigError: a field is out of bounds, or the cohort's sum cannot fit a word (V8).
     """
-    if len(model) != DIGEST_BYTES:
-        raise ConfigError("model", f"a digest has {DIGEST_BYTES} bytes, got {len(model)}")
+    if model is not None and (len(model) != DIGEST_BYTES or model == NAMED_LATER):
+        raise ConfigError("model", f"a digest has {DIGEST_BYTES} bytes and is not all zeros: take `model_digest`")
     return RoundSpec(
         nonce=os.urandom(NONCE_BYTES),
         round=round_number,
         adversary=adversary,
-        model=model,
+        model=NAMED_LATER if model is None else model,
         layout=layout.digest,
         values=layout.size,
         scalars=len(layout.scalars),

@@ -226,13 +226,20 @@ class ClientIdentity:
         """Check an offered round against identity roster and record.
 
         Raises:
-            RemoteProtocolError: K6 a client that is not in the identity roster, R11 a round that is not above all that
-                an input was given for.
+            RemoteProtocolError: K6 a client that is not in the identity roster, R11 as `check_round`.
         """
         if spec.adversary.malicious and self.credentials is not None:
             strangers = set(spec.cohort).difference(self.credentials.identities)
             if strangers:
                 raise RemoteProtocolError("K6", f"client {min(strangers)} is not in the identity roster", SERVER)
+        self.check_round(spec)
+
+    def check_round(self, spec: RoundSpec) -> None:
+        """Refuse a round that an input was given for, or one before it.
+
+        Raises:
+            RemoteProtocolError: R11.
+        """
         last = self.record.last_round
         if spec.round <= last:
             raise RemoteProtocolError("R11", f"round {spec.round}: the record holds an input for round {last}", SERVER)
@@ -243,13 +250,13 @@ class ClientIdentity:
             return None
         return self.credentials.identities[client]
 
-    def check_model(self, spec: RoundSpec, model: bytes) -> None:
-        """Refuse an update that was not trained from the round's model.
+    def check_model(self, spec: RoundSpec, model: bytes, named: bytes | None = None) -> None:
+        """Refuse an update that was not trained from the round's model: `named` where the specification leaves it open.
 
         Raises:
             LocalProtocolError: V9.
         """
-        if model != spec.model:
+        if model != (spec.model if named is None else named):
             raise LocalProtocolError(
                 "V9", "the update was trained from another model or configuration than the round names"
             )

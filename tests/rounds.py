@@ -125,9 +125,11 @@ class Round:
         return self.clients[client].reply(message, lambda: update_of(client, self.layout))
 
     def play(self, absent: tuple[int, ...] = (), order: int = 1) -> None:
-        """One whole stage."""
+        """One whole stage; where the round is prepared, its model is named as soon as it can be."""
         self.answer(absent, order)
         self.server.advance()
+        if self.spec.prepared and self.server.stage is Stage.INPUT:
+            self.server.name_model(MODEL)
 
     def answer(self, absent: tuple[int, ...] = (), order: int = 1) -> None:
         """All answers of one stage, which stays open; `order` −1 for the last client first."""

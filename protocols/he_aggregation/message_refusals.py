@@ -72,7 +72,7 @@ def headers() -> list[Vector]:
             bad("W1", f"{kind(body)} of 63 bytes", good[:63], body),
             bad("W2", f"{kind(body)} with another magic", patched(good, 0, b"sfed"), body),
             bad("W3", f"{kind(body)} of version 1", patched(good, 4, u8(1)), body),
-            bad("W4", f"{kind(body)} with type 18", patched(good, 5, u8(18)), body),
+            bad("W4", f"{kind(body)} with type 19", patched(good, 5, u8(19)), body),
             bad("W6", f"{kind(body)} with a reserved byte", patched(good, 63, u8(1)), body),
             bad("W5", f"{kind(body)} of pairwise masks", patched(good, 6, u16(PAIRWISE_MASKS)), body),
             bad("W5", f"{kind(body)} of the other suite", patched(good, 6, u16(BFV_2048)), body),

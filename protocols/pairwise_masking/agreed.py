@@ -58,10 +58,11 @@ def cut_shares(s: Specification, sender: int) -> Agreed:
 
 
 def delivery(s: Specification, recipient: int, advertised: Iterable[int]) -> Agreed:
-    """U2, and shares from some other clients of U1."""
+    """U2, and shares from some other clients of U1; in a prepared round behind the model."""
     U1 = frozenset(advertised)
     ids, n = U1 - {recipient}, len(s.cohort)
-    return of_round(s, Type.DELIVERY, SERVER, greatest_count=n, ids=ids, members=U1, cohort=s.cohort)
+    type_ = Type.NAMED_DELIVERY if s.prepared else Type.DELIVERY
+    return of_round(s, type_, SERVER, greatest_count=n, ids=ids, members=U1, cohort=s.cohort)
 
 
 def masked_input(s: Specification, sender: int, attested: bool) -> Agreed:

@@ -13,7 +13,7 @@ from protocols.pairwise_masking.participant import Client, Policy, entry_of
 from protocols.pairwise_masking.received import header_of_shares, own_pick_secret, own_shares
 from protocols.pairwise_masking.scenario import LAYOUT, Scenario
 from protocols.vector_files import Vector
-from protocols.wire.bodies import Agreement, Body, Delivery, Entry, Offer, Roster, Sender, Survivors
+from protocols.wire.bodies import Agreement, Body, Delivery, Entry, NamedDelivery, Offer, Roster, Sender, Survivors
 from protocols.wire.reference import PAIRWISE_MASKS, SERVER, SHARE_BYTES, decode, encode
 from protocols.wire.specification import Specification
 
@@ -64,10 +64,13 @@ class AtClient:
             "good_requests": [message.hex() for message in self.requests],
         }
 
-    def vector(self, rule: str, name: str, accepted: list[bytes], refused: bytes) -> Vector:
-        """Good requests and a bad one."""
+    def vector(
+        self, rule: str, name: str, accepted: list[bytes], refused: bytes, last_input: int | None = None
+    ) -> Vector:
+        """Good requests and a bad one; the record's last input by then, where it is another than before."""
         requests = [self.request(message) for message in accepted]
-        return {"name": name, "rule": rule, "requests": [*requests, self.request(refused) | {"rule": rule}]}
+        since = {} if last_input is None else {"last_input": last_input}
+        return {"name": name, "rule": rule, "requests": [*requests, self.request(refused) | since | {"rule": rule}]}
 
     def request(self, message: bytes) -> Vector:
         """One of the good requests by its number, another in hex."""
@@ -109,6 +112,7 @@ class AtClient:
     def delivered(self) -> Delivery:
         """The good delivery."""
         body = decode(self.requests[2], agreed.delivery(self.specification, self.id, self.entries))
+        body = body.delivery if isinstance(body, NamedDelivery) else body
         assert isinstance(body, Delivery)
         return body
 
@@ -116,12 +120,18 @@ class AtClient:
         """The good delivery with senders changed, added, or (None) taken out, and with another set."""
         senders: dict[int, Sender | None] = {**self.delivered.senders, **changes}
         chosen = {i: sender for i, sender in sorted(senders.items()) if sender is not None}
-        return self.message(Delivery(tuple(sorted(self.delivered.shared if shared is None else shared)), chosen))
+        body = Delivery(tuple(sorted(self.delivered.shared if shared is None else shared)), chosen)
+        return self.message(body if self.scenario.named_model is None else NamedDelivery(self.scenario.model, body))
 
     def delivery_of(self, shared: Iterable[int]) -> bytes:
         """The good delivery had only these shared: senders and set fit."""
         U2 = set(shared)
         return self.delivery({i: None for i in self.delivered.senders if i not in U2}, U2)
+
+    def named(self, model: bytes, shared: Iterable[int] | None = None) -> bytes:
+        """The good delivery behind another model, and with another set."""
+        body = self.delivered if shared is None else Delivery(tuple(sorted(shared)), self.delivered.senders)
+        return self.message(NamedDelivery(model, body))
 
     def survivors(self, *survived: int) -> bytes:
         """SURVIVORS."""

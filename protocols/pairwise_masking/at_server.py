@@ -7,6 +7,7 @@ from protocols.pairwise_masking import agreed, graph
 from protocols.pairwise_masking.participant import entry_of
 from protocols.pairwise_masking.received import own_pick_secret
 from protocols.pairwise_masking.scenario import Scenario
+from protocols.pairwise_masking.server import INPUT_STAGE
 from protocols.pairwise_masking.shamir import P, combine, lagrange
 from protocols.vector_files import Vector
 from protocols.wire.bodies import Body, Entry, Release, Shares
@@ -15,6 +16,11 @@ from protocols.wire.specification import Specification
 
 ADVANCE: Vector = {"advance": True}
 """The event at the end of a stage."""
+
+
+def name_model(model: bytes) -> Vector:
+    """The event that the model of a prepared round is named."""
+    return {"name_model": model.hex()}
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,17 @@ class AtServer:
         return [self.answer(i, self.answers[stage][i]) for i in clients or self.answers[stage]]
 
     def stages(self, last: int) -> list[Vector]:
-        """The first stages, up to that one, as they should be."""
-        return [event for number in self.answers if number <= last for event in [*self.good(number), ADVANCE]]
+        """The first stages, up to that one, as they should be; the model of a prepared round is named at the third."""
+        events = []
+        for number in self.answers:
+            if number <= last:
+                events += [*(self.named() if number == INPUT_STAGE else []), *self.good(number), ADVANCE]
+        return events
+
+    def named(self) -> list[Vector]:
+        """The server's own call that names the model of a prepared round; in any other nothing."""
+        model = self.scenario.named_model
+        return [] if model is None else [name_model(model)]
 
     def from_client(self, body: Body, client: int) -> bytes:
         """A client's message in the session."""

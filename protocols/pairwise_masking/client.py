@@ -16,6 +16,7 @@ from protocols.pairwise_masking.received import (
     input_digest,
     own_shares,
     read_delivery,
+    read_named,
     read_offer,
     read_roster,
     read_survivors,
@@ -52,16 +53,17 @@ def share_seeds(client: Client, offer: bytes, roster: bytes) -> bytes:
 
 
 def masked_input(client: Client, offer: bytes, roster: bytes, delivery: bytes, ring_words: list[int]) -> bytes:
-    """Stage 3: DELIVERY → INPUT.
+    """Stage 3: DELIVERY, in a prepared round NAMED_DELIVERY → INPUT.
 
-    Pre-condition: as many ring words as the specification says, each below 2^R.
+    Pre-condition: the update was trained from the specification's model, in a prepared round from the named one; as
+    many ring words as the specification says, each below 2^R.
     """
     s = read_offer(client, offer)
     entries = read_roster(client, s, roster)
     shared = read_delivery(client, s, roster, delivery)
-    session, P, ring = agreed.session(s), H(roster), agreed.ring_of_round(s)
+    session, P, ring = read_named(client, s, roster, delivery), H(roster), agreed.ring_of_round(s)
     assert len(ring_words) == agreed.ring_words_of_round(s)
-    own = secrets_of(client, session)
+    own = secrets_of(client, agreed.session(s))
     peers = graph.mask_picks(s, client.id, own.pick) & frozenset(shared.shared)
     peers |= {i for i, sender in shared.senders.items() if client.id in graph.mask_picks(s, i, sender.pick_secret)}
     masked = list(ring_words)
@@ -70,8 +72,8 @@ def masked_input(client: Client, offer: bytes, roster: bytes, delivery: bytes, r
         key = keys.pairwise_mask_key(own.mask, entries[j].mask_key, session, P, client.id, j)
         keys.add(masked, +1 if j > client.id else -1, keys.mask(key, len(masked), ring.bits))
     words = pack([word % 2**ring.bits for word in masked], ring.bits)
-    attested = graph.attested(s)
-    return from_client(client, s, Input(words, client.sign(input_digest(s, roster, shared)) if attested else b""))
+    attestation = client.sign(input_digest(client, s, roster, delivery)) if graph.attested(s) else b""
+    return from_client(client, s, Input(words, attestation))
 
 
 def consent(client: Client, offer: bytes, roster: bytes, delivery: bytes, survivors: bytes) -> bytes:

@@ -13,7 +13,7 @@ from protocols.pairwise_masking.scenario import COMMON, Scenario
 from protocols.vector_files import Vector, VectorFile, seed
 from protocols.wire.bodies import Delivery, Entry, Roster, Sender
 from protocols.wire.reference import PAIRWISE_MASKS, SERVER, encode
-from protocols.wire.specification import MALICIOUS
+from protocols.wire.specification import MALICIOUS, NAMED_LATER
 
 ROUND = Scenario("refused by a client", (1, 2, 5, 8, 9), COMMON)
 DROPOUTS = {8: 2, 9: 3}
@@ -192,4 +192,9 @@ def orders() -> list[Vector]:
         after = AT.vector("R5", f"the good roster after {name}", [OFFER, bad], ROSTER)
         after["requests"][1]["rule"] = rule
         vectors.append(after)
-    return vectors
+    named = "a delivery with a model, in a round that is not prepared"
+    return [
+        *vectors,
+        AT.vector("R4", named, [OFFER, ROSTER], AT.named(ROUND.model)),
+        AT.vector("R4", f"{named}, and without a name", [OFFER, ROSTER], AT.named(NAMED_LATER)),
+    ]

@@ -13,11 +13,11 @@ from protocols.notation import H, u8, u64
 from protocols.pairwise_masking import agreed, graph, keys, signatures
 from protocols.pairwise_masking.at_client import AtClient, flipped, patched
 from protocols.pairwise_masking.participant import Policy
-from protocols.pairwise_masking.received import consent_digest, input_digest
+from protocols.pairwise_masking.received import consent_digest
 from protocols.pairwise_masking.scenario import SAMPLED, Scenario
 from protocols.vector_files import Vector, VectorFile, seed
-from protocols.wire.bodies import Agreement, Consent, Delivery, Entry, Sender
-from protocols.wire.reference import decode
+from protocols.wire.bodies import Agreement, Consent, Entry, Sender
+from protocols.wire.reference import decode, encode_set
 from protocols.wire.specification import MALICIOUS, SEMI_HONEST
 
 LAST = 2**32 - 1
@@ -246,7 +246,8 @@ def agreements() -> list[Vector]:
 
 def attestations_by(shared: frozenset[int]) -> dict[int, bytes]:
     """What the survivors would sign with their inputs, had they been told of these."""
-    digest = input_digest(SPECIFICATION, ROSTER, Delivery(tuple(sorted(shared)), {}))
+    U2_set = encode_set(sorted(shared), COHORT)
+    digest = signatures.input_digest(agreed.session(SPECIFICATION), H(ROSTER), U2_set)
     return {i: signatures.sign(ROUND.identity_key(i), digest) for i in sorted(U3)}
 
 

@@ -1,6 +1,7 @@
 """Key derivation, key agreement, sealed shares: everything with a label but signatures.
 
-`S` is the session and `P` the digest of the ROSTER message, 32 bytes each, as in the text.
+`S` is the session, `S_named` the named session `S*` and `P` the digest of the ROSTER message, 32 bytes each, as in the
+text.
 """
 
 from cryptography.exceptions import InvalidTag
@@ -70,15 +71,20 @@ def channel_key(private_key: bytes, peer: bytes, S: bytes, P: bytes, sender: int
     return KDF(shared_secret(private_key, peer), "channel", S + P + u32(sender) + u32(recipient))
 
 
-def pairwise_mask_key(private_key: bytes, peer: bytes, S: bytes, P: bytes, one: int, other: int) -> bytes:
+def named_session(S: bytes, model: bytes | None) -> bytes:
+    """S*: what stands for the session from the input on. No model: none is named in the round, and S* is S."""
+    return S if model is None else H(b"securefed/1/named\x00" + S + model)
+
+
+def pairwise_mask_key(private_key: bytes, peer: bytes, S_named: bytes, P: bytes, one: int, other: int) -> bytes:
     """k_ij, the same for both of a pair. Raises K1."""
     pair = u32(min(one, other)) + u32(max(one, other))
-    return KDF(shared_secret(private_key, peer), "pairwise-mask", S + P + pair)
+    return KDF(shared_secret(private_key, peer), "pairwise-mask", S_named + P + pair)
 
 
-def self_mask_key(seed: bytes, S: bytes, client: int) -> bytes:
+def self_mask_key(seed: bytes, S_named: bytes, client: int) -> bytes:
     """m_i, from the client's self-mask seed."""
-    return KDF(seed, "self-mask", S + u32(client))
+    return KDF(seed, "self-mask", S_named + u32(client))
 
 
 def commitment(S: bytes, client: int, seed: bytes) -> bytes:

@@ -29,6 +29,8 @@ def derivations() -> VectorFile:
         ]
     for sender, recipient in ((one, other), (other, one)):
         file.vectors += pair(sender, recipient, secrets)
+    model = seed("model")
+    file.vectors.append(as_vector("named session", session=S, model=model, output=keys.named_session(S, model)))
     return file
 
 

@@ -34,6 +34,7 @@ class Client:
     policy: Policy = Policy()
     layout: Layout | None = None  # of its updates (rule O2); None: whatever the specification says
     last_input: int | None = None  # the record: the greatest round that it gave an input for (rule R11)
+    last_input_since: int | None = None  # the same when a prepared round's delivery comes, where it is another by then
 
     def __post_init__(self) -> None:
         if self.identity_key is not None:

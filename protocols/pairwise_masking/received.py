@@ -10,9 +10,9 @@ from protocols.encoding.layout import layout_digest
 from protocols.notation import H, RuleBroken, require
 from protocols.pairwise_masking import agreed, graph, keys, shamir, signatures
 from protocols.pairwise_masking.participant import Client, check_policy, entry_of, secrets_of
-from protocols.wire.bodies import Agreement, Delivery, Entry, Offer, Roster, Sender, Survivors, Type
+from protocols.wire.bodies import Agreement, Delivery, Entry, NamedDelivery, Offer, Roster, Sender, Survivors, Type
 from protocols.wire.reference import PAIRWISE_MASKS, SHARE_BYTES, decode, encode_set, header
-from protocols.wire.specification import Specification
+from protocols.wire.specification import NAMED_LATER, Specification
 
 Entries = dict[int, Entry]
 remembered = lru_cache(maxsize=1024)
@@ -32,9 +32,13 @@ def read_offer(client: Client, offer: bytes) -> Specification:
         require(s.scalars == len(client.layout.scalars), "O2", f"{s.scalars} scalars")
     if s.malicious:
         signatures.check_known(s.cohort, client.known)
-    last = client.last_input
-    require(last is None or s.round > last, "R11", f"round {s.round} after an input for round {last}")
+    check_record(s, client.last_input)
     return s
+
+
+def check_record(s: Specification, last_input: int | None) -> None:
+    """Raise R11 where the record holds an input for this round or a later one."""
+    require(last_input is None or s.round > last_input, "R11", f"round {s.round} after an input for {last_input}")
 
 
 def own_pick_secret(client: Client, s: Specification) -> bytes:
@@ -75,9 +79,16 @@ def check_entry(client: Client, s: Specification, other: int, entry: Entry) -> N
 
 @remembered
 def read_delivery(client: Client, s: Specification, roster: bytes, delivery: bytes) -> Delivery:
-    """U2, and what the senders sent. Raises W and R rules, R8, G3, then sender by sender G1, G2, K2, K1, K5."""
+    """U2, and what the senders sent.
+
+    Raises W and R rules; in a prepared round R12, R11; R8, G3, then sender by sender G1, G2, K2, K1, K5.
+    """
     entries, p = read_roster(client, s, roster), graph.parameters(s)
     body = decode(delivery, agreed.delivery(s, client.id, entries))
+    if isinstance(body, NamedDelivery):
+        require(body.model != NAMED_LATER, "R12", "a prepared round without a model")
+        check_record(s, client.last_input if client.last_input_since is None else client.last_input_since)
+        body = body.delivery
     assert isinstance(body, Delivery)
     U2, own = frozenset(body.shared), own_pick_secret(client, s)
     require(client.id in U2, "R8", f"client {client.id} has not shared")
@@ -94,6 +105,13 @@ def read_delivery(client: Client, s: Specification, roster: bytes, delivery: byt
         require(client.id in graph.holders(s, i, sender.pick_secret), "G2", f"client {i} did not pick this one")
         check_entry(client, s, i, entries[i])
     return body
+
+
+@remembered
+def read_named(client: Client, s: Specification, roster: bytes, delivery: bytes) -> bytes:
+    """S*. Pre-condition: the delivery was accepted."""
+    body = decode(delivery, agreed.delivery(s, client.id, read_roster(client, s, roster)))
+    return keys.named_session(agreed.session(s), body.model if isinstance(body, NamedDelivery) else None)
 
 
 def check_mask_survivors(s: Specification, client: int, pick_secret: bytes, remaining: frozenset[int]) -> None:
@@ -179,12 +197,13 @@ def consent_digest(client: Client, s: Specification, roster: bytes, delivery: by
     U2 = frozenset(read_delivery(client, s, roster, delivery).shared)
     U3 = read_survivors(client, s, roster, delivery, survivors)
     sets = [encode_set(sorted(members), s.cohort) for members in (U2, U3)]
-    return signatures.consent_digest(agreed.session(s), H(roster), *sets)
+    return signatures.consent_digest(read_named(client, s, roster, delivery), H(roster), *sets)
 
 
-def input_digest(s: Specification, roster: bytes, shared: Delivery) -> bytes:
+def input_digest(client: Client, s: Specification, roster: bytes, delivery: bytes) -> bytes:
     """What a client signs with its input, after what was delivered to it."""
-    return signatures.input_digest(agreed.session(s), H(roster), encode_set(shared.shared, s.cohort))
+    shared = read_delivery(client, s, roster, delivery).shared
+    return signatures.input_digest(read_named(client, s, roster, delivery), H(roster), encode_set(shared, s.cohort))
 
 
 def check_agreement(client: Client, s: Specification, earlier: list[bytes], agreement: bytes) -> None:
@@ -208,4 +227,4 @@ def check_agreement(client: Client, s: Specification, earlier: list[bytes], agre
     held = held_shares(client, s, roster, delivery)
     for i, attestation in zip(attesting, body.attestations, strict=True):
         if i in held:
-            signatures.verify(client.known[i], input_digest(s, roster, shared), attestation, "G4")
+            signatures.verify(client.known[i], input_digest(client, s, roster, delivery), attestation, "G4")

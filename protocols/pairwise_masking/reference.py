@@ -46,13 +46,15 @@ def run_round(
     inputs: dict[int, list[int]],
     dropouts: dict[int, int],
     identity_keys: dict[int, bytes] | None = None,
+    model: bytes | None = None,
 ) -> Round:
     """Run a round of honest parties. A dropout answers neither the stage that `dropouts` names nor a later one.
 
     Stages: 1 advertise, 2 share, 3 input, 4 consent (malicious server only), 5 release. Pre-condition: a secret and
     an input for every client of the cohort, inputs in ring words below 2^R; identity keys (private) where they
-    sign. An honest client may refuse a request (in a sparse graph, where too many of its neighbours are gone): it is
-    out then. That, and how a round is aborted, is reported, not raised.
+    sign; a model where the round is prepared, which is named once all have shared. An honest client may refuse a
+    request (in a sparse graph, where too many of its neighbours are gone): it is out then. That, and how a round is
+    aborted, is reported, not raised.
     """
     own_keys = identity_keys or {}
     identities: Identities = {client: identity(key) for client, key in own_keys.items()}
@@ -66,6 +68,8 @@ def run_round(
     answered: dict[int, tuple[int, ...]] = {}
     refused: dict[int, Refused] = {}
     while server.stage <= LAST_STAGE:
+        if server.unnamed and model is not None:
+            server.name_model(model)
         stage, requests = server.stage, server.requests()
         transcript += sent_by_server(stage, requests)
         for client, request in requests.items():

@@ -82,7 +82,25 @@ SPARSE_SIGNED: list[Case] = [
 ]
 
 
-ROUNDS = [*SEMI_HONEST_COMPLETE, *MALICIOUS_COMPLETE, *SPARSE_GRAPHS, *SPARSE_SIGNED]
+PREPARED_FIVE = Scenario("five clients, prepared", FIVE, prepared=True)
+PREPARED_SIGNED = Scenario("five clients, prepared and signed", FIVE, COMMON_MALICIOUS, prepared=True)
+PREPARED_NINE = Scenario("nine clients, prepared", NINE.cohort, SPARSE_MALICIOUS, prepared=True)
+PREPARED_EIGHTEEN = Scenario("eighteen clients, prepared", EIGHTEEN.cohort, SPARSE, prepared=True)
+
+PREPARED: list[Case] = [
+    ("prepared: nobody drops out", PREPARED_FIVE, {}),
+    ("prepared: one without an input, one without a release", PREPARED_FIVE, {3: 3, 11: 5}),
+    ("prepared: aborted before the model is named", PREPARED_FIVE, {2: 1, 3: 2, 5: 2}),
+    ("prepared: aborted at the inputs", PREPARED_FIVE, {2: 3, 3: 3, 5: 3}),
+    ("prepared, signed: nobody drops out", PREPARED_SIGNED, {}),
+    ("prepared, signed: one without an input", PREPARED_SIGNED, {5: 3}),
+    ("prepared, signed: one without shares", PREPARED_SIGNED, {7: 2}),
+    ("prepared, sparse: one without shares and one without an input", PREPARED_EIGHTEEN, {11: 2, 2**31: 3}),
+    ("prepared, sparse and signed: one without an input", PREPARED_NINE, {21: 3}),
+    ("prepared, sparse and signed: one without a consent", PREPARED_NINE, {2**32 - 1: 4}),
+]
+
+ROUNDS = [*SEMI_HONEST_COMPLETE, *MALICIOUS_COMPLETE, *SPARSE_GRAPHS, *SPARSE_SIGNED, *PREPARED]
 
 
 def rounds() -> VectorFile:
@@ -103,6 +121,12 @@ def rounds_sparse() -> VectorFile:
 def rounds_sparse_signed() -> VectorFile:
     """A malicious server, a sparse graph."""
     return file_of("rounds_sparse_signed", "Malicious server, sparse graph.", SPARSE_SIGNED)
+
+
+def rounds_prepared() -> VectorFile:
+    """Rounds whose model is named once the seeds are shared."""
+    which = "The rounds are prepared: `model` is named before the inputs. Servers and graphs of all kinds."
+    return file_of("rounds_prepared", which, PREPARED)
 
 
 def file_of(name: str, which: str, cases: list[Case]) -> VectorFile:

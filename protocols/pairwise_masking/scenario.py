@@ -8,6 +8,7 @@ from protocols.encoding.reference import Parameters, Update, decode_sum, encode_
 from protocols.pairwise_masking.reference import Client, Policy, Round, identity, run_round
 from protocols.vector_files import Vector, seed, seeded_integer
 from protocols.wire.reference import MALICIOUS, SEMI_HONEST, Adversary, Specification, encode_specification
+from protocols.wire.specification import NAMED_LATER
 
 COMMON = Adversary(SEMI_HONEST, security=40, correctness=20, corrupt=200, dropouts=400)
 """For 2 … 6 clients, the graph is complete."""
@@ -40,6 +41,7 @@ class Scenario:
     clip: float = 0.5
     greatest_weight: int = 100
     round: int = 4
+    prepared: bool = False  # the model is named when all have shared
 
     @property
     def parameters(self) -> Parameters:
@@ -52,13 +54,18 @@ class Scenario:
         return seed(f"{self.name}/model")
 
     @property
+    def named_model(self) -> bytes | None:
+        """That digest, where it is named later."""
+        return self.model if self.prepared else None
+
+    @property
     def specification(self) -> Specification:
         """What the server offers."""
         return Specification(
             nonce=seed(f"{self.name}/nonce"),
             round=self.round,
             adversary=self.adversary,
-            model=self.model,
+            model=NAMED_LATER if self.prepared else self.model,
             layout=layout_digest(LAYOUT),
             values=LAYOUT.values,
             scalars=len(LAYOUT.scalars),
@@ -106,14 +113,15 @@ class Scenario:
         secrets = {client: self.round_secret(client) for client in self.cohort}
         inputs = {client: self.ring_words(client) for client in self.cohort}
         keys = {client: self.identity_key(client) for client in self.identities}
-        return run_round(self.specification, secrets, inputs, dropouts, keys)
+        return run_round(self.specification, secrets, inputs, dropouts, keys, self.named_model)
 
     def context_vector(self) -> Vector:
-        """What all parties know before the round."""
+        """What all parties know before the round; of a prepared one also the model that is named later."""
         return {
             "layout": layout_vector(LAYOUT),
             "specification": encode_specification(self.specification).hex(),
             "identities": self.identities_vector(),
+            **({"model": self.model.hex()} if self.prepared else {}),
         }
 
     def identities_vector(self) -> list[Vector]:

@@ -14,6 +14,7 @@ from protocols.wire.bodies import (
     Delivery,
     Entry,
     Input,
+    NamedDelivery,
     Offer,
     Release,
     Roster,
@@ -23,6 +24,7 @@ from protocols.wire.bodies import (
 )
 from protocols.wire.reference import (
     HEADER,
+    MODEL_BYTES,
     PAIRWISE_MASKS,
     PICK_SECRET_BYTES,
     SERVER,
@@ -32,7 +34,7 @@ from protocols.wire.reference import (
     encode,
     encode_set,
 )
-from protocols.wire.specification import Specification, least_survivors
+from protocols.wire.specification import NAMED_LATER, Specification, least_survivors
 
 INPUT_STAGE, LAST_STAGE = 3, 5
 
@@ -55,14 +57,15 @@ def roster_message(s: Specification, advertised: dict[int, Entry]) -> bytes:
     return from_server(Roster(dict(sorted(advertised.items()))), s)
 
 
-def delivery_message(s: Specification, shared: dict[int, Shares], recipient: int) -> bytes:
-    """DELIVERY to one client of U2."""
+def delivery_message(s: Specification, shared: dict[int, Shares], recipient: int, model: bytes | None) -> bytes:
+    """DELIVERY to one client of U2, in a prepared round NAMED_DELIVERY with the model."""
     senders = {
         i: Sender(shares.pick_secret, shares.sealed[recipient])
         for i, shares in sorted(shared.items())
         if recipient in shares.sealed
     }
-    return from_server(Delivery(tuple(sorted(shared)), senders), s)
+    delivery = Delivery(tuple(sorted(shared)), senders)
+    return from_server(delivery if model is None else NamedDelivery(model, delivery), s)
 
 
 def survivors_message(s: Specification, inputs: dict[int, Input]) -> bytes:
@@ -85,6 +88,7 @@ class Server:
 
     specification: Specification
     identities: Identities = field(default_factory=dict)  # the identity roster; empty under a semi-honest server
+    model: bytes | None = None  # the one that a prepared round's inputs come from, once it is named
     stage: int = 1  # 1 … 5 (4 only under a malicious server); 6 once the sum is there
     advertised: dict[int, Entry] = field(default_factory=dict)  # U1
     shared: dict[int, Shares] = field(default_factory=dict)  # U2
@@ -104,7 +108,9 @@ class Server:
 
     @property
     def asked(self) -> set[int]:
-        """Who is asked in this stage: all who answered the last one."""
+        """Who is asked in this stage: all who answered the last one; nobody for an input before its model is named."""
+        if self.unnamed:
+            return set()
         before_release = self.consents if self.specification.malicious else self.inputs
         earlier = (self.specification.cohort, self.advertised, self.shared, self.inputs, before_release, ())
         return set(earlier[self.stage - 1])
@@ -116,9 +122,25 @@ class Server:
         return set(now[self.stage - 1])
 
     @property
+    def unnamed(self) -> bool:
+        """Whether the inputs of a prepared round are next, and nobody has said yet from which model."""
+        return self.specification.prepared and self.stage == INPUT_STAGE and self.model is None
+
+    @property
+    def named_session(self) -> bytes:
+        """S*."""
+        return keys.named_session(agreed.session(self.specification), self.model)
+
+    @property
     def roster_digest(self) -> bytes:
         """P."""
         return H(roster_message(self.specification, self.advertised))
+
+    def name_model(self, model: bytes) -> None:
+        """Say what the inputs of a prepared round come from. Raises R12: an error of one's own."""
+        require(self.unnamed, "R12", "no model is to be named: the round has one, or its seeds are not shared")
+        require(len(model) == MODEL_BYTES and model != NAMED_LATER, "R12", f"no model: {model.hex()}")
+        self.model = model
 
     def requests(self) -> dict[int, bytes]:
         """The message for each client whose answer this stage still waits for."""
@@ -133,7 +155,7 @@ class Server:
             case 2:
                 return roster_message(s, self.advertised)
             case 3:
-                return delivery_message(s, self.shared, client)
+                return delivery_message(s, self.shared, client, self.model)
             case 5 if s.malicious:
                 return agreement_message(s, self.consents, self.inputs, self.shared, client)
             case _:
@@ -211,7 +233,7 @@ class Server:
         """Raise G4 for an attestation that is not the client's for U2, then W13."""
         s = self.specification
         if graph.attested(s):
-            digest = signatures.input_digest(agreed.session(s), self.roster_digest, encode_set(self.shared, s.cohort))
+            digest = signatures.input_digest(self.named_session, self.roster_digest, encode_set(self.shared, s.cohort))
             signatures.verify(self.identities[client], digest, masked.attestation, "G4")
         check_input_bits(masked.words, agreed.input_bits(s))
 
@@ -219,11 +241,15 @@ class Server:
         """What all of U3 are asked to sign."""
         s = self.specification
         sets = [encode_set(sorted(members), s.cohort) for members in (self.shared, self.inputs)]
-        return signatures.consent_digest(agreed.session(s), self.roster_digest, *sets)
+        return signatures.consent_digest(self.named_session, self.roster_digest, *sets)
 
     def advance(self) -> None:
-        """The stage is over. Raises `RoundAborted`, and S3, S5 or S6 at the end: the round is then aborted."""
+        """The stage is over. Raises `RoundAborted`, and S3, S5 or S6 at the end: the round is then aborted.
+
+        Raises R12, an error of one's own, where a model is to be named first.
+        """
         require(not self.aborted, "R5", "the round is aborted")
+        require(not self.unnamed, "R12", "the model is to be named first")
         s = self.specification
         self.aborted = True  # until the stage has ended well
         # Who is lost after the inputs is in the sum all the same: ℓ counts until then.
@@ -233,7 +259,8 @@ class Server:
         if len(self.answered) < needed:
             raise RoundAborted(self.stage)
         if self.stage == LAST_STAGE:
-            unmasked = unmask(s, self.roster_digest, self.advertised, self.shared, self.inputs, self.released)
+            answers = (self.advertised, self.shared, self.inputs, self.released)
+            unmasked = unmask(s, self.named_session, self.roster_digest, *answers)
             self.sum, self.wrong = unmasked.sum, unmasked.wrong
         self.aborted = False
         self.stage += 1 if self.stage != INPUT_STAGE or s.malicious else 2

@@ -9,7 +9,7 @@ from dataclasses import replace
 from protocols.notation import u8, u32, u64
 from protocols.pairwise_masking import keys
 from protocols.pairwise_masking.at_client import LOW_ORDER, flipped, patched
-from protocols.pairwise_masking.at_server import ADVANCE, AtServer, without
+from protocols.pairwise_masking.at_server import ADVANCE, AtServer, name_model, without
 from protocols.pairwise_masking.client_refusals import DROPOUTS, ROUND
 from protocols.pairwise_masking.shamir import P
 from protocols.vector_files import Vector, VectorFile, seed
@@ -29,7 +29,7 @@ def server_refuses() -> VectorFile:
         "server is semi-honest, the graph complete.",
         context=AT.context(),
     )
-    file.vectors += advertisements() + replies() + late() + releases() + combinations()
+    file.vectors += advertisements() + replies() + late() + releases() + combinations() + models()
     return file
 
 
@@ -146,4 +146,13 @@ def combinations() -> list[Vector]:
     return [
         AT.vector(rule, name, [*AT.stages(3), *one, event, *five, ADVANCE | {"seed_of": owner}])
         for rule, name, owner, event in bad
+    ]
+
+
+def models() -> list[Vector]:
+    """R12: a round that is not prepared has its model already."""
+    named = name_model(seed("another model"))
+    return [
+        AT.vector("R12", "a model named at the first stage", [named]),
+        AT.vector("R12", "a model named before the inputs", [*AT.stages(2), named]),
     ]

@@ -39,14 +39,14 @@ def advertisement_digest(S: bytes, client: int, entry: Entry) -> bytes:
     return H(b"securefed/1/advertisement\x00" + S + u32(client) + entry.unsigned)
 
 
-def input_digest(S: bytes, P: bytes, set_U2: bytes) -> bytes:
+def input_digest(S_named: bytes, P: bytes, set_U2: bytes) -> bytes:
     """What a client signs with its input: the set within which it is masked, as it travels."""
-    return H(b"securefed/1/input\x00" + S + P + set_U2)
+    return H(b"securefed/1/input\x00" + S_named + P + set_U2)
 
 
-def consent_digest(S: bytes, P: bytes, set_U2: bytes, set_U3: bytes) -> bytes:
+def consent_digest(S_named: bytes, P: bytes, set_U2: bytes, set_U3: bytes) -> bytes:
     """What all survivors sign: the sets, as they travel."""
-    return H(b"securefed/1/consent\x00" + S + P + set_U2 + set_U3)
+    return H(b"securefed/1/consent\x00" + S_named + P + set_U2 + set_U3)
 
 
 def check_identities(identities: Identities, own: tuple[int, bytes] | None = None) -> None:

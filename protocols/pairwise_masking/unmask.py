@@ -84,6 +84,7 @@ class Unmasked:
 
 def unmask(
     s: Specification,
+    S_named: bytes,
     P: bytes,
     advertised: dict[int, Entry],
     shared: dict[int, Shares],
@@ -107,11 +108,11 @@ def unmask(
         combined = combine(shares, t, check, frozenset(wrong))
         wrong |= combined.wrong
         if i in inputs:
-            keys.add(total, -1, keys.mask(keys.self_mask_key(combined.secret, session, i), count, bits))
+            keys.add(total, -1, keys.mask(keys.self_mask_key(combined.secret, S_named, i), count, bits))
             continue
         for j in inputs:
             if graph.are_mask_peers(s, i, shared[i].pick_secret, j, shared[j].pick_secret):
-                key = keys.pairwise_mask_key(combined.secret, advertised[j].mask_key, session, P, i, j)
+                key = keys.pairwise_mask_key(combined.secret, advertised[j].mask_key, S_named, P, i, j)
                 # j's input holds the stream with a plus where i > j: take it off with the other sign.
                 keys.add(total, -1 if i > j else +1, keys.mask(key, count, bits))
     return Unmasked([word % 2**bits for word in total], frozenset(wrong))

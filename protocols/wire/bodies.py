@@ -7,7 +7,7 @@ from protocols.wire.specification import Specification
 
 
 class Type(IntEnum):
-    """The types of the messages; the bodies from 11 on are those of `he_aggregation`."""
+    """The types of the messages; the bodies of 11 to 17 are those of `he_aggregation`."""
 
     OFFER = 1
     ADVERTISEMENT = 2
@@ -26,6 +26,7 @@ class Type(IntEnum):
     CIPHERTEXTS = 15
     CIPHERTEXT_SUM = 16
     OPENED = 17
+    NAMED_DELIVERY = 18
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class NamedDelivery:
+    """Server, in a prepared round: this is the model, and what a delivery says."""
+
+    model: bytes
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
 class Input:
     """Client: my vector, in 64-bit words."""
 
@@ -131,4 +140,16 @@ class Release:
     shares: dict[int, int]
 
 
-Body = Offer | Advertisement | Roster | Shares | Delivery | Input | Survivors | Consent | Agreement | Release
+Body = (
+    Offer
+    | Advertisement
+    | Roster
+    | Shares
+    | Delivery
+    | NamedDelivery
+    | Input
+    | Survivors
+    | Consent
+    | Agreement
+    | Release
+)

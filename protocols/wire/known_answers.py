@@ -12,6 +12,7 @@ from protocols.wire.bodies import (
     Delivery,
     Entry,
     Input,
+    NamedDelivery,
     Offer,
     Release,
     Roster,
@@ -24,6 +25,7 @@ from protocols.wire.samples import (
     AGREEMENT,
     COHORT,
     INPUT,
+    NAMED_DELIVERY,
     ROSTER,
     SAMPLES,
     SESSION,
@@ -34,6 +36,7 @@ from protocols.wire.samples import (
 )
 from protocols.wire.specification import (
     MALICIOUS,
+    NAMED_LATER,
     SEMI_HONEST,
     Adversary,
     Specification,
@@ -92,6 +95,8 @@ def body_vector(body: Body) -> Vector:
                 "pick_secrets": [sender.pick_secret.hex() for sender in senders.values()],
                 "sealed": [sender.sealed.hex() for sender in senders.values()],
             }
+        case NamedDelivery(model, delivery):
+            return {"model": model.hex()} | body_vector(delivery)
         case Input(words, attestation):
             return {"attestation": attestation.hex() or None, "words": words}
         case Survivors(survived):
@@ -144,6 +149,11 @@ def messages() -> VectorFile:
     add("input without an attestation", replace(INPUT, attestation=b""), attestations=0)
     add("input of full 64-bit ring words", full, input_bits=64 * WIRE_WORDS, attestations=0)
     add("input of plain integers", replace(INPUT, attestation=b""), suite=PLAIN_INTEGERS, attestations=0)
+    add("named_delivery", NAMED_DELIVERY)
+    add("named delivery of nothing", replace(NAMED_DELIVERY, delivery=Delivery((), {})))
+    whole = Delivery(COHORT[:8], {})
+    add("named delivery of a whole cohort of 8", replace(NAMED_DELIVERY, delivery=whole), cohort=COHORT[:8])
+    add("named delivery without a name, which a client refuses", replace(NAMED_DELIVERY, model=NAMED_LATER))
     return file
 
 
@@ -192,6 +202,7 @@ def specifications() -> VectorFile:
         "all but the dropouts must survive, semi-honest": of_adversary(Adversary(SEMI_HONEST, 40, 20, 0, 499), 17),
         "all but the dropouts must survive, malicious": of_adversary(Adversary(MALICIOUS, 40, 20, 200, 353), 17),
         "thousandths rounded": of_adversary(Adversary(MALICIOUS, 40, 20, 1, 9), 101),
+        "of a prepared round": replace(SPECIFICATION, model=NAMED_LATER),
     }
     for name, specification in named.items():
         n, adversary = len(specification.cohort), specification.adversary

@@ -13,6 +13,7 @@ from protocols.wire.bodies import (
     Delivery,
     Entry,
     Input,
+    NamedDelivery,
     Offer,
     Release,
     Roster,
@@ -41,6 +42,7 @@ HEADER = struct.Struct(">4sBBH32sIIQQ")
 SIGNATURE_BYTES = 64
 UNSIGNED_BYTES, SIGNED_BYTES = 96, 160  # of an entry
 PICK_SECRET_BYTES = 32
+MODEL_BYTES = 32
 SEALED_BYTES = 82
 SHARE_BYTES = 33
 GREATEST_OFFER = 4 * GREATEST_COHORT + FIXED_BYTES
@@ -83,7 +85,7 @@ def encode(body: Body, suite: int, session: bytes, round_: int, sender: int, coh
 
 def type_of(body: Body) -> Type:
     """The type that the header of this body names."""
-    return Type[type(body).__name__.upper()]
+    return Type.NAMED_DELIVERY if isinstance(body, NamedDelivery) else Type[type(body).__name__.upper()]
 
 
 def encode_body(body: Body, cohort: Ids) -> tuple[int, bytes]:
@@ -101,6 +103,9 @@ def encode_body(body: Body, cohort: Ids) -> tuple[int, bytes]:
         case Delivery(shared, senders):
             items = b"".join(sender.pick_secret + sender.sealed for sender in senders.values())
             return len(senders), encode_set(shared, cohort) + ids(senders) + items
+        case NamedDelivery(model, delivery):
+            count, data = encode_body(delivery, cohort)
+            return count, model + data
         case Input(input_words, attestation):
             return len(input_words), attestation + b"".join(w.to_bytes(8, "little") for w in input_words)
         case Survivors(survived):
@@ -170,12 +175,14 @@ def body_bytes(type_: Type, count: int, agreed: Agreed) -> int:
     entry = SIGNED_BYTES if agreed.signed else UNSIGNED_BYTES
     a_set = set_bytes(agreed.cohort or ())
     attested = (agreed.attestations or 0) * SIGNATURE_BYTES
+    delivery = a_set + count * (4 + PICK_SECRET_BYTES + SEALED_BYTES)
     return {
         Type.OFFER: count,
         Type.ADVERTISEMENT: count * entry,
         Type.ROSTER: count * (4 + entry),
         Type.SHARES: PICK_SECRET_BYTES + 32 + count * (4 + SEALED_BYTES),
-        Type.DELIVERY: a_set + count * (4 + PICK_SECRET_BYTES + SEALED_BYTES),
+        Type.DELIVERY: delivery,
+        Type.NAMED_DELIVERY: MODEL_BYTES + delivery,
         Type.INPUT: attested + 8 * count,
         Type.SURVIVORS: a_set,
         Type.RELEASE: count * (4 + SHARE_BYTES),
@@ -194,8 +201,9 @@ def decode_body(type_: Type, count: int, body: bytes, agreed: Agreed) -> Body:
         case Type.SHARES:
             return Shares(body[:32], body[32:64], decode_list(count, body[64:], agreed))
         case Type.DELIVERY:
-            shared, rest = decode_set(body, agreed)
-            return Delivery(shared, {i: Sender(b[:32], b[32:]) for i, b in decode_list(count, rest, agreed).items()})
+            return decode_delivery(count, body, agreed)
+        case Type.NAMED_DELIVERY:
+            return NamedDelivery(body[:MODEL_BYTES], decode_delivery(count, body[MODEL_BYTES:], agreed))
         case Type.INPUT:
             attestation, data = body[: len(body) - 8 * count], body[len(body) - 8 * count :]
             check_input_bits(words(data, 8), agreed.input_bits)
@@ -213,6 +221,12 @@ def decode_body(type_: Type, count: int, body: bytes, agreed: Agreed) -> Body:
         case Type.RELEASE:
             return Release({i: int.from_bytes(s, "big") for i, s in decode_list(count, body, agreed).items()})
     raise AssertionError("an OFFER is read by decode itself")
+
+
+def decode_delivery(count: int, body: bytes, agreed: Agreed) -> Delivery:
+    """Read U2 and the senders."""
+    shared, rest = decode_set(body, agreed)
+    return Delivery(shared, {i: Sender(b[:32], b[32:]) for i, b in decode_list(count, rest, agreed).items()})
 
 
 def check_input_bits(input_words: list[int], input_bits: int | None) -> None:
@@ -265,6 +279,7 @@ __all__ = [
     "Delivery",
     "Entry",
     "Input",
+    "NamedDelivery",
     "Offer",
     "Release",
     "Roster",

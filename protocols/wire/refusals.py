@@ -78,7 +78,7 @@ def headers() -> list[Vector]:
         bad("W3", "version 1", patched(good, 4, u8(1)), ROSTER),
         bad("W3", "version 3", patched(good, 4, u8(3)), ROSTER),
         bad("W4", "type 0", patched(good, 5, u8(0)), ROSTER),
-        bad("W4", "type 18", patched(good, 5, u8(18)), ROSTER),
+        bad("W4", "type 19", patched(good, 5, u8(19)), ROSTER),
         bad("W5", "suite 0", patched(good, 6, u16(0)), ROSTER),
         bad("W5", "suite 0xff", patched(good, 6, u16(0xFF)), ROSTER),
         bad("W5", "suite with its bytes exchanged", patched(good, 6, b"\x01\x00"), ROSTER),

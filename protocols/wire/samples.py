@@ -11,6 +11,7 @@ from protocols.wire.bodies import (
     Delivery,
     Entry,
     Input,
+    NamedDelivery,
     Offer,
     Release,
     Roster,
@@ -73,6 +74,7 @@ SHARES = Shares(
 )
 SENDERS = (2, 12, 1000, 70_000)
 DELIVERY = Delivery(SHARED, {i: sender_of(i) for i in SENDERS})
+NAMED_DELIVERY = NamedDelivery(seed("wire/named model"), DELIVERY)
 INPUT = Input(
     [seeded_integer(f"wire/word/{i}", 2**64) for i in range(5)]
     + [seeded_integer("wire/word/5", 2 ** (RING_WORDS * RING_BITS - 5 * 64))],
@@ -101,7 +103,7 @@ SAMPLES: tuple[Body, ...] = (
     CONSENT,
     AGREEMENT,
 )
-"""One of each type, in the order of the types."""
+"""One of each type, in the order of the types; 18 has vectors of its own."""
 
 
 def agreed_on(body: Body) -> Agreed:
@@ -115,7 +117,7 @@ def agreed_on(body: Body) -> Agreed:
             return of_session(body, SERVER, greatest_count=len(COHORT), ids=frozenset(COHORT), signed=True)
         case Shares():
             return of_session(body, CLIENT, exact_count=len(RECIPIENTS), ids=frozenset(RECIPIENTS))
-        case Delivery():
+        case Delivery() | NamedDelivery():
             U1 = frozenset(ADVERTISED)
             return of_session(body, SERVER, greatest_count=len(COHORT), ids=U1 - {CLIENT}, cohort=COHORT, members=U1)
         case Input():

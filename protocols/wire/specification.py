@@ -10,6 +10,9 @@ FIXED_BYTES = 144
 
 GREATEST_COHORT = 2**20
 
+NAMED_LATER = bytes(32)
+"""The model of a round that is prepared: it is named with the delivery."""
+
 SEMI_HONEST, MALICIOUS = 1, 2
 """What a server may be."""
 
@@ -32,7 +35,7 @@ class Specification:
     nonce: bytes  # 32, fresh for every attempt
     round: int
     adversary: Adversary
-    model: bytes  # 32: digest of the model and configuration that clients train from
+    model: bytes  # 32: digest of the model and configuration that clients train from, or NAMED_LATER
     layout: bytes  # 32: layout digest
     values: int  # parameters of an update
     scalars: int  # scalars behind them, the weight included
@@ -45,6 +48,11 @@ class Specification:
     def malicious(self) -> bool:
         """Whether the server may do whatever it likes: then entries are signed and survivors consented to."""
         return self.adversary.server == MALICIOUS
+
+    @property
+    def prepared(self) -> bool:
+        """Whether its model is named once the seeds are shared."""
+        return self.model == NAMED_LATER
 
 
 def corrupt_clients(n: int, adversary: Adversary) -> int:

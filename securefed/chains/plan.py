@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from securefed.aggregation import Adversary, ClientId, RoundSpec, new_round
 from securefed.encoding.layout import Layout
-from securefed.wire.specification import NAMED_LATER
 
 __all__ = ["RoundPlan"]
 
@@ -29,7 +28,7 @@ class RoundPlan:
     clip: float
     greatest_weight: int = 1
 
-    def specification(self, model: bytes = NAMED_LATER) -> RoundSpec:
+    def specification(self, model: bytes | None = None) -> RoundSpec:
         """Of a new attempt, under a fresh nonce.
 
         Raises:

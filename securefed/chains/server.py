@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Final
 
 from securefed.aggregation import Aggregate, ClientId, RoundSpec, Scheme, ServerSession
 from securefed.chains.plan import RoundPlan
+from securefed.crypto.hashing import DIGEST_BYTES
 from securefed.encoding.layout import Layout
-from securefed.errors import PersistenceError, RemoteProtocolError, RoundAborted
-from securefed.wire.bundle import is_bundle, pack_bundle, parse_bundle
+from securefed.errors import ConfigError, PersistenceError, RemoteProtocolError, RoundAborted
+from securefed.wire.bundle import is_bundle, pack_bundle, parse_bundle, split_bundle
 from securefed.wire.from_server import Offer
 from securefed.wire.snapshot import Party, no_other_error, pack_snapshot, parse_snapshot
+from securefed.wire.specification import NAMED_LATER
 
 __all__ = ["ServerChain"]
+
+_RIDER_BYTES: Final = 4096
+_RIDER_BYTES_A_CLIENT: Final = 256
 
 
 class ServerChain:
@@ -48,38 +54,54 @@ class ServerChain:
             The round's specification. Its session is a new one whether or not its set-up is done.
 
         Raises:
-            ConfigError: a field of a plan is out of bounds, or the identity roster does not hold the cohort.
+            ConfigError: a field of a plan is out of bounds, the model's digest is not one, or the identity roster does
+                not hold the cohort. What was going on goes on then.
         """
-        prepared, self._next = self._next, None
-        if prepared is not None and self._fits(prepared, plan):
-            spec, session = prepared
-            session.name_model(model)  # type: ignore[attr-defined]
-        else:
-            spec = plan.specification(model)
-            session = self._scheme.server(spec, plan.layout, self._identities)
-        self._round = (spec, session)
+        if len(model) != DIGEST_BYTES or model == NAMED_LATER:
+            raise ConfigError("model", f"a digest has {DIGEST_BYTES} bytes that are not all zero")
+        prepared, rider = self._next, None
         if following is not None and self._scheme.carriers:
-            rider = following.specification()
-            self._next = (rider, self._scheme.server(rider, following.layout, self._identities))
-        return spec
+            rider = self._new(following, None)
+        if prepared is not None and self._fits(prepared, plan):
+            prepared[1].name_model(model)  # type: ignore[attr-defined]
+        else:
+            prepared = self._new(plan, model)
+        self._round, self._next = prepared, rider
+        return prepared[0]
+
+    def _new(self, plan: RoundPlan, model: bytes | None) -> tuple[RoundSpec, ServerSession]:
+        spec = plan.specification(model)
+        return spec, self._scheme.server(spec, plan.layout, self._identities)
 
     def _fits(self, prepared: tuple[RoundSpec, ServerSession], plan: RoundPlan) -> bool:
         """Whether the set-up is done, and with all whom the round wants: nobody is left out to save an exchange."""
-        spec, session = prepared
-        return (
-            plan.is_of(spec) and session.stage == self._scheme.update_stage and set(session.awaited) >= set(spec.cohort)  # type: ignore[attr-defined]
-        )
+        return plan.is_of(prepared[0]) and prepared[1].stage == self._scheme.update_stage and self._whole(prepared)
+
+    @staticmethod
+    def _whole(prepared: tuple[RoundSpec, ServerSession]) -> bool:
+        """Whether nobody of its cohort is lost so far."""
+        return prepared[1].awaited == prepared[0].cohort  # type: ignore[attr-defined, no-any-return]
 
     @property
     def spec(self) -> RoundSpec:
-        """Of the present round."""
+        """Of the present round; of one that was prepared it names no model."""
         return self._present[0]
+
+    @property
+    def model(self) -> bytes:
+        """Digest of the model that the present round is of, 32 bytes."""
+        spec, session = self._present
+        return session.model if spec.prepared else spec.model  # type: ignore[attr-defined]
 
     @property
     def _present(self) -> tuple[RoundSpec, ServerSession]:
         if self._round is None:
-            raise ValueError("no round has begun")
+            raise ValueError("no round has begun, or it was let go")
         return self._round
+
+    def let_go(self) -> None:
+        """Once its aggregate is taken, give up the present round and its vectors; what is prepared stays."""
+        self._round = None
 
     @property
     def stage(self) -> str:
@@ -114,11 +136,51 @@ class ServerChain:
         Raises:
             RemoteProtocolError: of the present round's answer; or W16.
         """
-        rider, main = parse_bundle(reply) if is_bundle(reply) else (b"", reply)
-        self._present[1].receive(client, bytes(main))
+        rider = b""
+        if is_bundle(reply):
+            try:
+                rider, main = parse_bundle(reply)
+            except RemoteProtocolError as error:
+                raise self._refused(client, error) from None
+            reply = bytes(main)
+        self._present[1].receive(client, reply)
+        self._receive_rider(client, rider)
+
+    def receive_in_pieces(self, client: ClientId, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
+        """As `receive`, of an answer that comes in pieces: of an input of billions of parameters nothing but its rider
+        is held here, and what the scheme's session holds of it."""
+        try:
+            rider, main = split_bundle(chunks, self._greatest_rider)
+        except RemoteProtocolError as error:
+            raise self._refused(client, error) from None
+        session = self._present[1]
+        if hasattr(session, "receive_in_pieces"):
+            session.receive_in_pieces(client, main)
+        else:
+            session.receive(client, b"".join(main))
+        self._receive_rider(client, rider)
+
+    def _receive_rider(self, client: ClientId, rider: bytes) -> None:
         if rider and self._next is not None and self._carrying:
             with suppress(RemoteProtocolError):
                 self._next[1].receive(client, rider)
+
+    def _refused(self, client: ClientId, error: RemoteProtocolError) -> RemoteProtocolError:
+        """What a broken bundle is refused by.
+
+        To the session it is an empty message, so that its sender counts as dropped.
+        """
+        try:
+            self._present[1].receive(client, b"")
+        except RemoteProtocolError as own:
+            if own.rule in ("R3", "R5", "R6"):
+                return own
+        return error.blame(client)
+
+    @property
+    def _greatest_rider(self) -> int:
+        """More than any scheme's set-up has for a client."""
+        return _RIDER_BYTES + (_RIDER_BYTES_A_CLIENT * len(self._next[0].cohort) if self._next is not None else 0)
 
     def advance(self) -> None:
         """See `aggregation.ServerSession`.
@@ -135,6 +197,8 @@ class ServerChain:
         if carried and self._next is not None:
             try:
                 self._next[1].advance()
+                # Of no use any more where one of its cohort is lost: no message is spent on it.
+                self._next = self._next if self._whole(self._next) else None
             except RoundAborted:
                 self._next = None
 
@@ -164,6 +228,8 @@ class ServerChain:
         chain, known = cls(scheme, identities), {layout.digest: layout for layout in layouts}
         with no_other_error():
             sections = parse_snapshot(Party.SERVER_CHAIN, snapshot)
+            if len(sections) not in (2, 4):
+                raise PersistenceError("P1", "a snapshot of other than a round and the next one")
             taken_up = []
             for offer, state in zip(sections[::2], sections[1::2], strict=True):
                 spec = Offer.decode(bytes(offer), scheme.suite).spec

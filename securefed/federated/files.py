@@ -9,25 +9,31 @@ from typing import Any
 
 from securefed.errors import PersistenceError
 
-__all__ = ["append_line", "read_entries", "replace"]
+__all__ = ["append_line", "read_entries", "replace", "sync_folder"]
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, *content: bytes, mode: int = 0o666) -> None:
     """Write a file that takes the old one's place in one step, on disk when this returns.
+
+    Args:
+        content: its parts, one behind the other.
+        mode: permissions, less what the process masks (umask).
 
     Raises:
         OSError: the old file is still there (disk full, no permission).
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    beside.unlink(missing_ok=True)
     try:
+        beside.touch(mode, exist_ok=False)
         with beside.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -42,7 +48,7 @@ def append_line(path: Path, line: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     if new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read_entries(path: Path, keys: tuple[str, ...], what_to_do: str) -> list[dict[str, Any]]:
@@ -71,8 +77,8 @@ def read_entries(path: Path, keys: tuple[str, ...], what_to_do: str) -> list[dic
     return entries
 
 
-def _sync_folder(folder: Path) -> None:
-    # A new name is on disk when its folder is.
+def sync_folder(folder: Path) -> None:
+    """A new name is on disk when its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from securefed.aggregation import (
     Adversary,
     Aggregate,
@@ -29,6 +27,7 @@ from securefed.federated.checkpoint import Checkpoint
 from securefed.federated.cohort import Cohort, Loss
 from securefed.federated.journal import Journal
 from securefed.federated.ledgers import Ledgers
+from securefed.federated.model_digest import model_digest
 from securefed.federated.release import Release
 from securefed.federated.rounds import InProcess, RoundCost, run_round
 from securefed.federated.server_optimizer import FedAvg
@@ -120,12 +119,6 @@ class Observer(Protocol):
 
         After a crash in here the round is run again, with the same result: what this writes may come twice.
         """
-
-
-def model_digest(job: str, weights: Mapping[str, FloatArray]) -> bytes:
-    """SHA-256 of configuration and weights: what `RoundSpec.model` names, computed by each side from what it has."""
-    arrays = (np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data for array in weights.values())
-    return digest_in_domain("model", len(job).to_bytes(4, "big"), job.encode(), Layout.of(weights).digest, *arrays)
 
 
 def simulated_rounding_key(seed: int, name: str) -> bytes:

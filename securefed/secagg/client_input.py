@@ -14,14 +14,14 @@ from securefed.errors import RemoteProtocolError
 from securefed.participation import INPUT, ClientIdentity
 from securefed.secagg.client_release import Held, Masked
 from securefed.secagg.graph import Neighbourhood, check_promise
-from securefed.secagg.keys import ClientSecrets, PairContext, check_entry, self_mask_key
+from securefed.secagg.keys import ClientSecrets, PairContext, check_entry, named_session, self_mask_key
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.stages import expected_from
 from securefed.wire.frame import pack_set
 from securefed.wire.from_client import Shares
-from securefed.wire.from_server import Delivery, Roster
+from securefed.wire.from_server import Delivery, NamedDelivery, Roster
 from securefed.wire.header import SERVER
-from securefed.wire.specification import RoundSpec
+from securefed.wire.specification import NAMED_LATER, RoundSpec
 from securefed.wire.vector_writer import write_words
 
 __all__ = ["Shared"]
@@ -33,7 +33,7 @@ class Shared:
 
     Attributes:
         roster: entries of all that advertised.
-        pairs: what the keys between two clients are bound to.
+        pairs: what sealed shares are bound to.
         own: this client's edges.
         own_shares: its own two shares where it is a holder itself (complete graph), else nothing.
         came_from: the round secret and the requests so far: what this state can be computed from again.
@@ -50,7 +50,7 @@ class Shared:
     came_from: tuple[bytes, ...]
 
     def answer(self, request: bytes, update: Callable[[], Update]) -> tuple[bytes, Masked]:
-        """DELIVERY → INPUT: open the shares, train, encode, mask."""
+        """DELIVERY or NAMED_DELIVERY → INPUT: open the shares, train, encode, mask."""
         pieces, attestation, masked = self.masked(request, update)
         context, spec = expected_from(self.spec, self.identity.id), self.spec
         return write_words(context, pieces, spec.words, spec.numbers.lanes.ring_bits, attestation), masked
@@ -61,8 +61,10 @@ class Shared:
         When this returns the record holds the input: nothing can be masked again, whether the pieces leave or not.
         """
         me, spec, identity = self.identity.id, self.spec, self.identity
-        delivery = Delivery.decode(request, expected_from(spec, SERVER), spec.cohort, self.roster.ids, me)
+        model, delivery = self._delivered(request)
         self._check(delivery)
+        # From here on masks and signatures are bound to the model too.
+        named = PairContext(named_session(spec, model), self.pairs.roster)
         senders = {
             sender: self._check_sender(sender, part.pick_secret) for sender, part in delivery.senders.items()
         }  # fmt: skip
@@ -71,30 +73,42 @@ class Shared:
         if self.own_shares:
             shares[me] = self.own_shares
         # All keys are agreed before the training starts: a bad one costs no training.
-        streams = StreamSum(self._masks(frozenset(delivery.shared), senders))
+        streams = StreamSum(self._masks(named, frozenset(delivery.shared), senders))
         contribution = update()
-        identity.check_model(spec, contribution.model)
+        identity.check_model(spec, contribution.model, model)
         words = self.encoding.encode(
             contribution.tensors, contribution.weight, contribution.metrics, identity.rounding(spec.round)
         )
         held = Held(
             identity=identity,
             spec=spec,
-            roster=self.pairs.roster,
+            pairs=named,
             shared=delivery.shared,
             shares=shares,
             neighbourhoods=senders | {me: self.own},
             sample_key=self.secrets.sample_key,
         )
         identity.record.claim(INPUT, spec.round, spec.session)
-        return _added(words, streams), self._attestation(delivery.shared), Masked(held)
+        return _added(words, streams), self._attestation(named, delivery.shared), Masked(held)
 
-    def _attestation(self, shared: tuple[int, ...]) -> bytes:
+    def _delivered(self, request: bytes) -> tuple[bytes, Delivery]:
+        """The round's model, and what was delivered."""
+        spec, context, roster = self.spec, expected_from(self.spec, SERVER), self.roster.ids
+        if not spec.prepared:
+            return spec.model, Delivery.decode(request, context, spec.cohort, roster, self.identity.id)
+        read = NamedDelivery.decode(request, context, spec.cohort, roster, self.identity.id)
+        if read.model == NAMED_LATER:
+            raise RemoteProtocolError("R12", "a delivery that names no model: its digest is zero")
+        # The offer may be long ago: the record may hold an input for another session of this round by now.
+        self.identity.check_round(spec)
+        return read.model, read.delivery
+
+    def _attestation(self, named: PairContext, shared: tuple[int, ...]) -> bytes:
         """The signature of whom this client masked with; nothing where a round has none."""
         credentials = self.identity.credentials
         if not self._parameters.attested or credentials is None:
             return b""
-        return credentials.key.sign(self.pairs.attested(pack_set(shared, self.spec.cohort)))
+        return credentials.key.sign(named.attested(pack_set(shared, self.spec.cohort)))
 
     @property
     def _parameters(self) -> Parameters:
@@ -142,14 +156,16 @@ class Shared:
             return None
         return shares
 
-    def _masks(self, shared: frozenset[int], senders: dict[int, Neighbourhood]) -> list[tuple[bytes, int]]:
+    def _masks(
+        self, named: PairContext, shared: frozenset[int], senders: dict[int, Neighbourhood]
+    ) -> list[tuple[bytes, int]]:
         """The streams that this client adds: its own, and one for each mask peer with the sign of their order."""
         me = self.identity.id
         picked_by = {sender for sender, picks in senders.items() if me in picks.picked_masks}
         peers = sorted((self.own.picked_masks & shared) | picked_by)
-        own = (self_mask_key(self.secrets.self_mask_seed, self.spec.session, me), +1)
+        own = (self_mask_key(self.secrets.self_mask_seed, named.session, me), +1)
         return [own] + [
-            (self.pairs.mask_key(self.secrets.mask, self.roster[peer].mask, me, peer), +1 if me < peer else -1)
+            (named.mask_key(self.secrets.mask, self.roster[peer].mask, me, peer), +1 if me < peer else -1)
             for peer in peers
         ]
 

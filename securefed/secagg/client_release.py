@@ -46,7 +46,7 @@ class Held:
     """What is left of a client's round once its input is out.
 
     Attributes:
-        roster: digest of the ROSTER message.
+        pairs: what masks, attestations and consents are bound to.
         shared: U2, who shared.
         shares: the two shares held of each client, 66 bytes: none of those whose sealed share did not open.
         neighbourhoods: of the client itself and of all whose shares were delivered: whose mask peers must survive.
@@ -55,7 +55,7 @@ class Held:
 
     identity: ClientIdentity
     spec: RoundSpec
-    roster: bytes
+    pairs: PairContext
     shared: tuple[int, ...]
     shares: Mapping[int, bytes]
     neighbourhoods: Mapping[int, Neighbourhood]
@@ -87,8 +87,7 @@ class Held:
     def consent(self, survived: tuple[int, ...]) -> bytes:
         """The digest that survivors sign."""
         cohort = self.spec.cohort
-        pairs = PairContext(self.spec.session, self.roster)
-        return pairs.consent(pack_set(self.shared, cohort), pack_set(survived, cohort))
+        return self.pairs.consent(pack_set(self.shared, cohort), pack_set(survived, cohort))
 
     def attesting(self, survived: tuple[int, ...]) -> tuple[int, ...]:
         """The survivors whose attestations an agreement must show, ascending: those whose shares were delivered."""
@@ -102,8 +101,7 @@ class Held:
         Raises:
             RemoteProtocolError: G4.
         """
-        pairs = PairContext(self.spec.session, self.roster)
-        wanted = pairs.attested(pack_set(self.shared, self.spec.cohort))
+        wanted = self.pairs.attested(pack_set(self.shared, self.spec.cohort))
         for client, attestation in attestations.items():
             identity = self.identity.public_key(client, self.spec)
             if client in self.shares and (identity is None or not verifies(identity, wanted, attestation)):

@@ -11,11 +11,21 @@ from securefed.crypto.signing import verifies
 from securefed.crypto.x25519 import PrivateKey, check_public_keys
 from securefed.errors import RemoteProtocolError
 from securefed.wire.from_client import Entry
+from securefed.wire.specification import RoundSpec
 
 __all__ = [
     "ClientSecrets", "PairContext", "advertised", "check_entry", "check_signature", "commitment", "consent_draw_key",
-    "self_mask_key",
+    "named_session", "self_mask_key",
 ]  # fmt: skip
+
+
+def named_session(spec: RoundSpec, model: bytes) -> bytes:
+    """S*: what stands in the session's place from the input on, in masks, attestations and consents.
+
+    Of a prepared round it holds the model that was named, so that masks of two models have no key in common; of
+    any other it is the session, which holds the model already.
+    """
+    return digest_in_domain("named", spec.session, model) if spec.prepared else spec.session
 
 
 class ClientSecrets:
@@ -51,7 +61,12 @@ class ClientSecrets:
 
 @dataclass(frozen=True)
 class PairContext:
-    """What all keys between two clients are bound to: the session and the roster that the client was shown."""
+    """What all keys between two clients are bound to: the session and the roster that the client was shown.
+
+    Attributes:
+        session: S for what is sealed; S* (`named_session`) for masks, attestations and consents.
+        roster: digest of the ROSTER message.
+    """
 
     session: bytes
     roster: bytes
@@ -84,7 +99,7 @@ class PairContext:
 
 
 def self_mask_key(seed: bytes, session: bytes, client: int) -> bytes:
-    """Key of the stream that a client adds for itself."""
+    """Key of the stream that a client adds for itself; the session is S*."""
     return derive(seed, Label.SELF_MASK, session + _u32(client))
 
 

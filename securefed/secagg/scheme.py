@@ -22,7 +22,11 @@ class PairwiseMasks:
     stages = tuple(stage.value for stage in STAGES)
     update_stage = Stage.INPUT.value
     suite = SUITE
-    carriers: ClassVar[Mapping[str, str]] = {}
+    # Between two of a round's later exchanges the whole set-up of the next one.
+    carriers: ClassVar[Mapping[str, str]] = {
+        Stage.INPUT.value: Stage.ADVERTISE.value,
+        Stage.RELEASE.value: Stage.SHARE.value,
+    }
 
     def server(
         self, spec: RoundSpec, layout: Layout, identities: Mapping[ClientId, bytes] | None = None

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from securefed.aggregation import Aggregate, Attendance
-from securefed.crypto.hashing import digest
+from securefed.crypto.hashing import DIGEST_BYTES, digest
 from securefed.crypto.shamir import share_from_bytes
 from securefed.crypto.signing import verifies
-from securefed.crypto.x25519 import check_public_keys
 from securefed.encoding.layout import Layout
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtocolError, RoundAborted
 from securefed.participation import ClientId
-from securefed.secagg.graph import Neighbourhood, check_promise
 from securefed.secagg.input_sum import InputSum
-from securefed.secagg.keys import PairContext, check_signature
+from securefed.secagg.keys import PairContext, named_session
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.server_log import Log
+from securefed.secagg.server_setup import SetUp
 from securefed.secagg.stages import SUITE, Stage, expected_from
 from securefed.secagg.unmask import Evidence, unmask
 from securefed.sessions import server_roster
 from securefed.wire.frame import pack_set
-from securefed.wire.from_client import Advertisement, Consent, Entry, Release, Shares
-from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_client import Consent, Release
+from securefed.wire.from_server import Agreement, Delivery, NamedDelivery, Offer, Survivors
 from securefed.wire.header import SERVER
 from securefed.wire.snapshot import Party, no_other_error, pack_snapshot, parse_snapshot
-from securefed.wire.specification import RoundSpec
+from securefed.wire.specification import NAMED_LATER, RoundSpec
 
 __all__ = ["MaskingServer"]
 
@@ -57,12 +56,8 @@ class MaskingServer:
         self._encoding = VectorEncoding(layout, spec.numbers)
         self._stage = Stage.ADVERTISE
         self._present = Attendance(spec.cohort)
-        self._entries: dict[ClientId, Entry] = {}
-        self._public_keys: set[bytes] = set()
-        self._roster = b""
-        self._shares: dict[ClientId, Shares] = {}
-        self._neighbourhoods: dict[ClientId, Neighbourhood] = {}
-        self._deliveries: dict[ClientId, dict[ClientId, Delivered]] = {}
+        self._set_up = SetUp(spec, self._identities)
+        self._model = b"" if spec.prepared else spec.model
         self._survivors: tuple[ClientId, ...] = ()
         self._inputs = InputSum(spec, None, {})
         self._wanted = b""
@@ -87,21 +82,59 @@ class MaskingServer:
         """Of a finished round: S7 for each wrong share that was located, with its sender as peer."""
         return self._wrong_shares
 
+    @property
+    def awaited(self) -> tuple[ClientId, ...]:
+        """Whose answer this stage waits for, or will once the model is named; ascending."""
+        return tuple(self._set_up.shares) if self._unnamed else self._present.awaited
+
+    @property
+    def model(self) -> bytes:
+        """Digest of the model that the round is of, 32 bytes; nothing while it is to be named."""
+        return self._model
+
+    @property
+    def _unnamed(self) -> bool:
+        """Whether the set-up of a prepared round is done and its model is not known."""
+        return self._stage is Stage.INPUT and not self._model
+
+    def name_model(self, model: bytes) -> None:
+        """Say what a prepared round is of, once: from now on its inputs are asked for.
+
+        Args:
+            model: digest of the model and configuration that clients train from, 32 bytes.
+
+        Raises:
+            LocalProtocolError: R12, a digest of zeros or of another length, before the input stage or after it, a
+                second time, or in a round whose specification names its model.
+        """
+        if len(model) != DIGEST_BYTES or model == NAMED_LATER:
+            raise LocalProtocolError("R12", f"name the model by a digest of {DIGEST_BYTES} bytes that are not all zero")
+        if not self._unnamed:
+            raise LocalProtocolError("R12", f"no model is named now: the round is in its stage {self._stage}")
+        self._model = model
+        self._ask_inputs()
+
+    def _ask_inputs(self) -> None:
+        shared = tuple(self._set_up.shares)
+        attested = self._pairs().attested(pack_set(shared, self._spec.cohort))
+        self._inputs = InputSum(self._spec, attested if self._parameters.attested else None, self._identities)
+        self._present.ask(shared)
+
+    def _pairs(self) -> PairContext:
+        """What masks, attestations and consents are bound to."""
+        return PairContext(named_session(self._spec, self._model), digest(self._set_up.roster))
+
     def requests(self) -> Mapping[ClientId, bytes]:
-        """What each client whose answer is awaited must be sent now."""
+        """What each client whose answer is awaited must be sent now; nothing while a model is to be named."""
         cohort, context, awaited = self._spec.cohort, expected_from(self._spec, SERVER), self._present.awaited
         match self._stage:
             case Stage.ADVERTISE:
                 return dict.fromkeys(awaited, Offer(self._spec).encode(SUITE))
             case Stage.SHARE:
-                return dict.fromkeys(awaited, self._roster)
+                return dict.fromkeys(awaited, self._set_up.roster)
             case Stage.INPUT:
-                shared = tuple(self._shares)
-                packed = pack_set(shared, cohort)
-                return {
-                    client: Delivery(shared, self._deliveries[client]).encode(context, cohort, packed)
-                    for client in awaited
-                }
+                packed = pack_set(self._set_up.shares, cohort)
+                return {client: self._delivery(client).encode(context, cohort, packed) for client in awaited}
             case Stage.RELEASE if self._spec.adversary.malicious:
                 packed = Agreement(self._consents).pack(cohort)
                 return {
@@ -112,6 +145,10 @@ class MaskingServer:
                 return dict.fromkeys(awaited, Survivors(self._survivors).encode(context, cohort))
             case _:
                 return {}
+
+    def _delivery(self, client: ClientId) -> Delivery | NamedDelivery:
+        delivery = self._set_up.delivery(client)
+        return NamedDelivery(self._model, delivery) if self._spec.prepared else delivery
 
     def receive(self, client: ClientId, reply: bytes) -> None:
         """See `aggregation.ServerSession.receive`: an answer is taken whole or not at all."""
@@ -124,10 +161,9 @@ class MaskingServer:
         expected = expected_from(self._spec, client)
         match self._stage:
             case Stage.ADVERTISE:
-                signed = self._spec.adversary.malicious
-                self._take_entry(client, Advertisement.decode(reply, expected, signed=signed).entry)
+                self._set_up.take_entry(client, reply)
             case Stage.SHARE:
-                self._take_shares(client, reply)
+                self._set_up.take_shares(client, reply)
             case Stage.INPUT:
                 self._inputs.add(client, reply)
             case Stage.CONSENT:
@@ -136,29 +172,12 @@ class MaskingServer:
                     raise RemoteProtocolError("C1", "a consent that does not verify")
                 self._consents[client] = signature
             case Stage.RELEASE:
-                shares = Release.decode(reply, expected, self._shares.keys()).shares
+                shares = Release.decode(reply, expected, self._set_up.shares.keys()).shares
                 for share in shares.values():
                     share_from_bytes(share)
                 for owner, share in shares.items():
-                    if client in self._neighbourhoods[owner].holders:
+                    if client in self._set_up.neighbourhoods[owner].holders:
                         self._released.setdefault(owner, {})[client] = share
-
-    def _take_entry(self, client: ClientId, entry: Entry) -> None:
-        keys = (entry.channel, entry.mask)
-        check_public_keys(*keys)
-        if entry.channel == entry.mask or not self._public_keys.isdisjoint(keys):
-            raise RemoteProtocolError("K4", "a public key was advertised twice")
-        check_signature(entry, self._spec.session, client, self._identities.get(client))
-        self._public_keys.update(keys)
-        self._entries[client] = entry
-
-    def _take_shares(self, client: ClientId, reply: bytes) -> None:
-        spec, expected = self._spec, expected_from(self._spec, client)
-        neighbourhood = Neighbourhood.of(spec, self._parameters, client, Shares.peek_pick_secret(reply))
-        recipients = (neighbourhood.holders & self._entries.keys()) - {client}
-        shares = Shares.decode(reply, expected, recipients)
-        check_promise(self._entries[client].promise, shares.pick_secret, spec.session, client)
-        self._shares[client], self._neighbourhoods[client] = shares, neighbourhood
 
     def receive_in_pieces(self, client: ClientId, chunks: Iterable[bytes | memoryview]) -> None:
         """As `receive`, of an answer that comes in pieces: an input of billions of parameters is never whole in memory.
@@ -172,15 +191,16 @@ class MaskingServer:
             self._inputs.add_pieces(client, chunks)
         self._log.answered(client, self._inputs.attestations.get(client, b""))
 
-    def _consent(self) -> bytes:
-        cohort = self._spec.cohort
-        pairs = PairContext(self._spec.session, digest(self._roster))
-        return pairs.consent(pack_set(self._shares, cohort), pack_set(self._survivors, cohort))
-
     def advance(self) -> None:
-        """See `aggregation.ServerSession.advance`."""
+        """See `aggregation.ServerSession.advance`.
+
+        Raises:
+            LocalProtocolError: R5, the round is over; R12, its model is not named.
+        """
         if self._stage is Stage.DONE:
             raise LocalProtocolError("R5", "the round is over: there is no further stage")
+        if self._unnamed:
+            raise LocalProtocolError("R12", "the model of this prepared round is not named: nobody was asked yet")
         self._log.advanced()
         # DONE until the next stage is complete: a round that aborts here stays over.
         stage, self._stage = self._stage, Stage.DONE
@@ -190,18 +210,19 @@ class MaskingServer:
         answered = self._present.next_stage(stage, needed)
         match stage:
             case Stage.ADVERTISE:
-                self._entries = {client: self._entries[client] for client in answered}
-                self._roster = Roster.of(self._entries).encode(expected_from(self._spec, SERVER))
+                self._set_up.close_roster(answered)
                 self._stage = Stage.SHARE
             case Stage.SHARE:
-                self._deliver(answered)
-                pairs = PairContext(self._spec.session, digest(self._roster))
-                attested = pairs.attested(pack_set(answered, self._spec.cohort))
-                self._inputs = InputSum(self._spec, attested if self._parameters.attested else None, self._identities)
+                self._set_up.close_shares(answered)
                 self._stage = Stage.INPUT
+                if self._model:
+                    self._ask_inputs()
+                else:
+                    self._present.ask(())
             case Stage.INPUT:
                 self._survivors = answered
-                self._wanted = self._consent()
+                shared, survived = (pack_set(some, self._spec.cohort) for some in (self._set_up.shares, answered))
+                self._wanted = self._pairs().consent(shared, survived)
                 self._stage = Stage.CONSENT if self._spec.adversary.malicious else Stage.RELEASE
             case Stage.CONSENT:
                 self._consents = {client: self._consents[client] for client in answered}
@@ -216,7 +237,8 @@ class MaskingServer:
         opened = bytes([self._aggregate is not None])
         wrong = "\n".join(f"{error.peer} {error.detail}" for error in self._wrong_shares).encode()
         events = self._log.pack(self._present.refused)
-        return pack_snapshot(Party.SERVER, [offer, opened, wrong, self._inputs.total.tobytes(), *events])
+        model = self._model if self._spec.prepared else b""
+        return pack_snapshot(Party.SERVER, [offer, model, opened, wrong, self._inputs.total.tobytes(), *events])
 
     @classmethod
     def resume(
@@ -225,11 +247,13 @@ class MaskingServer:
         """See `aggregation.Scheme.resume_server`: all that was received is checked again."""
         server = cls(spec, layout, identities)
         with no_other_error():
-            offer, opened, wrong, total, *events = parse_snapshot(Party.SERVER, snapshot)
+            offer, model, opened, wrong, total, *events = parse_snapshot(Party.SERVER, snapshot)
             if bytes(offer) != Offer(spec).encode(SUITE):
                 raise PersistenceError("P3", "a snapshot of another round")
             log, refused = Log.parse(events)
-            attestations = server._replay(log)
+            attestations = server._replay(log, bytes(model))
+            if model and server._model != model:
+                raise ValueError
             server._inputs.taken_up(total, attestations)
             server._present.refuse(refused)
             if server._stage is Stage.DONE:
@@ -240,8 +264,11 @@ class MaskingServer:
                     server._decode()
             return server
 
-    def _replay(self, log: Log) -> dict[ClientId, bytes]:
-        """Take everything again but inputs, whose sum is stored; gives their attestations."""
+    def _replay(self, log: Log, model: bytes) -> dict[ClientId, bytes]:
+        """Take everything again but inputs, whose sum is stored; gives their attestations.
+
+        The model is named where it was: as soon as it could be, as nothing else happens before.
+        """
         attestations: dict[ClientId, bytes] = {}
         try:
             for client, reply in log.events:
@@ -250,6 +277,8 @@ class MaskingServer:
                     self._stage = Stage.DONE
                 elif client is None:
                     self.advance()
+                    if model and self._unnamed:
+                        self.name_model(model)
                 elif self._stage is Stage.INPUT:
                     with self._present.answer(client):
                         self._log.answered(client, reply)
@@ -264,27 +293,18 @@ class MaskingServer:
     def _attesting(self, client: ClientId) -> dict[ClientId, bytes]:
         """The attestations of those survivors whose shares this client was delivered."""
         known = self._inputs.attestations
-        return {sender: known[sender] for sender in self._deliveries[client] if sender in known}
-
-    def _deliver(self, shared: tuple[ClientId, ...]) -> None:
-        """Turn what each client made for others into what was made for each."""
-        self._shares = {client: self._shares[client] for client in shared}
-        self._deliveries = {client: {} for client in shared}
-        for sender, shares in self._shares.items():
-            for receiver, sealed in shares.sealed.items():
-                if receiver in self._deliveries:
-                    self._deliveries[receiver][sender] = Delivered(shares.pick_secret, sealed)
+        return {sender: known[sender] for sender in self._set_up.delivery(client).senders if sender in known}
 
     def _finish(self) -> None:
         alive = frozenset(self._survivors)
         evidence = Evidence(
             self._spec,
             self._parameters.threshold,
-            digest(self._roster),
-            {client: entry.mask for client, entry in self._entries.items()},
-            {client: shares.commitment for client, shares in self._shares.items()},
-            self._neighbourhoods,
-            {client: client in alive for client in self._shares},
+            self._pairs(),
+            {client: entry.mask for client, entry in self._set_up.entries.items()},
+            {client: shares.commitment for client, shares in self._set_up.shares.items()},
+            self._set_up.neighbourhoods,
+            {client: client in alive for client in self._set_up.shares},
             self._released,
         )
         try:

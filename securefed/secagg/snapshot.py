@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from securefed.crypto.hashing import DIGEST_BYTES
 from securefed.participation import ClientIdentity
 from securefed.secagg.client_release import Held
 from securefed.secagg.graph import Neighbourhood
+from securefed.secagg.keys import PairContext
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.stages import SUITE
 from securefed.wire.frame import cut, pack_list, pack_set, read_ids, read_set
@@ -21,7 +23,8 @@ def pack_held(held: Held, survived: tuple[int, ...] | None) -> list[bytes]:
     cohort = held.spec.cohort
     return [
         Offer(held.spec).encode(SUITE),
-        held.roster,
+        held.pairs.session,
+        held.pairs.roster,
         pack_set(held.shared, cohort),
         b"" if survived is None else pack_set(survived, cohort),
         _pack(held.shares),
@@ -37,13 +40,15 @@ def parse_held(identity: ClientIdentity, sections: Sequence[bytes]) -> tuple[Hel
         PersistenceError: P1, where it is not what `pack_held` writes.
     """
     with no_other_error():
-        offer, roster, shared, survived, shares, pick_secrets, sample_key = sections
+        offer, named, roster, shared, survived, shares, pick_secrets, sample_key = sections
         spec = Offer.decode(offer, SUITE).spec
+        if len(named) != DIGEST_BYTES or len(roster) != DIGEST_BYTES:
+            raise ValueError
         parameters = Parameters.of(len(spec.cohort), spec.adversary)
         held = Held(
             identity=identity,
             spec=spec,
-            roster=roster,
+            pairs=PairContext(named, roster),
             shared=read_set(memoryview(shared), spec.cohort),
             shares=_parse(shares, spec.cohort),
             neighbourhoods={

@@ -26,7 +26,7 @@ class Evidence:
 
     Attributes:
         threshold: t, shares that open a seed.
-        roster: digest of the ROSTER message.
+        pairs: what masks are bound to.
         mask_keys: advertised public mask keys by client.
         commitments: to the self-mask seeds, of all that shared.
         neighbourhoods: of all that shared.
@@ -36,7 +36,7 @@ class Evidence:
 
     spec: RoundSpec
     threshold: int
-    roster: bytes
+    pairs: PairContext
     mask_keys: Mapping[int, bytes]
     commitments: Mapping[int, bytes]
     neighbourhoods: Mapping[int, Neighbourhood]
@@ -59,13 +59,12 @@ def unmask(total: Words, evidence: Evidence) -> list[RemoteProtocolError]:
     for client, alive in evidence.survived.items():
         if alive:
             seed = opening.self_mask_seed(client)
-            terms.append((self_mask_key(seed, evidence.spec.session, client), -1))
+            terms.append((self_mask_key(seed, evidence.pairs.session, client), -1))
         else:
             key = opening.mask_key(client)
-            pairs = PairContext(evidence.spec.session, evidence.roster)
             terms += [
                 # A survivor added the stream where its id is the smaller one.
-                (pairs.mask_key(key, evidence.mask_keys[peer], client, peer), -1 if peer < client else +1)
+                (evidence.pairs.mask_key(key, evidence.mask_keys[peer], client, peer), -1 if peer < client else +1)
                 for peer in sorted(peers[client])
                 if evidence.survived[peer]
             ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 
+from securefed.crypto.hashing import DIGEST_BYTES
 from securefed.crypto.kdf import KEY_BYTES
 from securefed.crypto.signing import SIGNATURE_BYTES
 from securefed.crypto.x25519 import PUBLIC_KEY_BYTES
@@ -17,7 +18,10 @@ from securefed.wire.from_client import SEALED_BYTES, Entry, entry_bytes
 from securefed.wire.header import SERVER, Header, MessageType, Suite
 from securefed.wire.specification import GREATEST_SPECIFICATION, RoundSpec
 
-__all__ = ["Agreement", "Delivered", "Delivery", "Offer", "Roster", "Survivors"]
+__all__ = ["Agreement", "Delivered", "Delivery", "NamedDelivery", "Offer", "Roster", "Survivors"]
+
+_SENDER_BYTES: Final = 4 + KEY_BYTES + SEALED_BYTES
+"""Of a delivery, for each sender: its id, its pick secret, a sealed pair of shares."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,12 @@ class Delivery:
     def encode(self, context: Expected, cohort: Sequence[int], packed: bytes | None = None) -> bytes:
         """Header and body; `packed` is the set where the caller has it: it is the same in all deliveries of a round."""
         header = context.header(MessageType.DELIVERY, len(self.senders)).pack()
+        return header + self.pack(cohort, packed)
+
+    def pack(self, cohort: Sequence[int], packed: bytes | None = None) -> bytes:
+        """The body alone."""
         items = {sender: delivered.pack() for sender, delivered in self.senders.items()}
-        return header + (packed or pack_set(self.shared, cohort)) + pack_list(items)
+        return (packed or pack_set(self.shared, cohort)) + pack_list(items)
 
     @classmethod
     def decode(
@@ -135,15 +143,55 @@ class Delivery:
         receiver: int,
     ) -> Self:
         """W, R1, R2 and R4 rules; set and senders of the roster (W10), at most as many as the cohort (W7)."""
-        item = KEY_BYTES + SEALED_BYTES
         count, body = expected.read(
-            MessageType.DELIVERY, message, at_most=len(cohort), item_bytes=4 + item, fixed_bytes=set_bytes(cohort)
-        )
+            MessageType.DELIVERY, message,
+            at_most=len(cohort), item_bytes=_SENDER_BYTES, fixed_bytes=set_bytes(cohort),
+        )  # fmt: skip
+        return cls.parse(body, count, cohort, roster, receiver)
+
+    @classmethod
+    def parse(cls, body: memoryview, count: int, cohort: Sequence[int], roster: Collection[int], receiver: int) -> Self:
+        """From a body of the right length.
+
+        Raises:
+            RemoteProtocolError: W9, W10, W14.
+        """
         shared = read_set(body, cohort, roster)
         body = body[set_bytes(cohort) :]
         ids = read_ids(body, count, set(roster) - {receiver})
-        parts = [Delivered(raw[:KEY_BYTES], raw[KEY_BYTES:]) for raw in cut(body[4 * count :], item)]
+        items = cut(body[4 * count :], KEY_BYTES + SEALED_BYTES)
+        parts = [Delivered(raw[:KEY_BYTES], raw[KEY_BYTES:]) for raw in items]
         return cls(shared, dict(zip(ids, parts, strict=True)))
+
+
+@dataclass(frozen=True, repr=False)
+class NamedDelivery:
+    """Stage 3 of a prepared round: the digest of the model that it is of now (32 bytes), and the delivery."""
+
+    model: bytes
+    delivery: Delivery
+
+    def encode(self, context: Expected, cohort: Sequence[int], packed: bytes | None = None) -> bytes:
+        """Header and body; `packed` as of `Delivery.encode`."""
+        header = context.header(MessageType.NAMED_DELIVERY, len(self.delivery.senders)).pack()
+        return header + self.model + self.delivery.pack(cohort, packed)
+
+    @classmethod
+    def decode(
+        cls,
+        message: bytes,
+        expected: Expected,
+        cohort: Sequence[int],
+        roster: Collection[int],
+        receiver: int,
+    ) -> Self:
+        """As `Delivery.decode`; whether the model is one is not the codec's question (R12)."""
+        fixed = DIGEST_BYTES + set_bytes(cohort)
+        count, body = expected.read(
+            MessageType.NAMED_DELIVERY, message, at_most=len(cohort), item_bytes=_SENDER_BYTES, fixed_bytes=fixed
+        )
+        delivery = Delivery.parse(body[DIGEST_BYTES:], count, cohort, roster, receiver)
+        return cls(bytes(body[:DIGEST_BYTES]), delivery)
 
 
 @dataclass(frozen=True)

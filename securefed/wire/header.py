@@ -40,6 +40,7 @@ class MessageType(IntEnum):
     CIPHERTEXTS = 15
     CIPHERTEXT_SUM = 16
     OPENED = 17
+    NAMED_DELIVERY = 18
 
 
 class Suite(IntEnum):

@@ -14,7 +14,7 @@ from securefed.errors import LocalProtocolError, PersistenceError, RemoteProtoco
 __all__ = ["Party", "no_other_error", "pack_ids", "pack_snapshot", "parse_snapshot", "unpack_ids"]
 
 _MAGIC: Final = b"SFSN"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _HEADER: Final = struct.Struct(">4sBBHI")
 _LENGTH: Final = struct.Struct(">Q")
 _ID_BYTES: Final = 4

@@ -17,6 +17,7 @@ from securefed.crypto.keystream import StreamSum, Words
 from securefed.crypto.shamir import SECRET_BYTES, SHARE_BYTES, Responders
 from securefed.crypto.x25519 import PrivateKey
 from securefed.encoding.vector import Decoded, VectorEncoding
+from securefed.secagg import client_input
 from securefed.secagg.graph import Neighbourhood
 from securefed.secagg.keys import ClientSecrets, PairContext, self_mask_key
 from securefed.secagg.parameters import Parameters
@@ -40,6 +41,7 @@ class Knowledge:
         entries, shares, inputs, attestations: what clients sent, by client.
         roster: the ROSTER message that keys are bound to.
         told: what each client was delivered.
+        named: in a prepared round, the model that each client was told of.
         opened: shares by holder, of an owner and a kind.
     """
 
@@ -51,6 +53,7 @@ class Knowledge:
         self.roster = b""
         self.shares: dict[int, Shares] = {}
         self.told: dict[int, Delivery] = {}
+        self.named: dict[int, bytes] = {}
         self.inputs: dict[int, Words] = {}
         self.attestations: dict[int, bytes] = {}
         self.opened: dict[tuple[int, int], dict[int, bytes]] = {}
@@ -58,6 +61,11 @@ class Knowledge:
     @property
     def pairs(self) -> PairContext:
         return PairContext(self.spec.session, digest(self.roster))
+
+    def masking(self, client: int) -> PairContext:
+        """What this client's masks are bound to, whatever the program makes of the name that it was told."""
+        named = client_input.named_session(self.spec, self.named.get(client, self.spec.model))
+        return PairContext(named, digest(self.roster))
 
     def picks_in(self, client: int, reply: bytes) -> Neighbourhood:
         return Neighbourhood.of(self.spec, self.parameters, client, Shares.peek_pick_secret(reply))
@@ -114,14 +122,15 @@ class Knowledge:
         seed_ = self.self_mask_seed(victim)
         if seed_ is None:
             return None
-        terms = [(self_mask_key(seed_, self.spec.session, victim), -1)]
+        pairs = self.masking(victim)
+        terms = [(self_mask_key(seed_, pairs.session, victim), -1)]
         mine = self.mask_key(victim)
         for peer in self.peers(victim).difference(cancelling):
             theirs = self.mask_key(peer)
             if mine is not None:
-                key = self.pairs.mask_key(mine, self.entries[peer].mask, victim, peer)
+                key = pairs.mask_key(mine, self.entries[peer].mask, victim, peer)
             elif theirs is not None:
-                key = self.pairs.mask_key(theirs, self.entries[victim].mask, peer, victim)
+                key = pairs.mask_key(theirs, self.entries[victim].mask, peer, victim)
             else:
                 return None
             terms.append((key, -1 if victim < peer else +1))
@@ -137,6 +146,8 @@ class Knowledge:
         """The sum of all inputs without their self-masks: pairwise masks cancel where all clients had one view."""
         words = np.sum(list(self.inputs.values()), axis=0, dtype="<u8")
         seeds = {client: self.self_mask_seed(client) for client in self.inputs}
-        opened = [(self_mask_key(s, self.spec.session, client), -1) for client, s in seeds.items() if s is not None]
+        opened = [
+            (self_mask_key(s, self.masking(client).session, client), -1) for client, s in seeds.items() if s is not None
+        ]
         StreamSum(opened).add_to(words)
         return words & self.spec.numbers.lanes.ring_mask

@@ -18,7 +18,7 @@ from securefed.secagg.keys import advertised
 from securefed.secagg.stages import SUITE, expected_from
 from securefed.wire.frame import pack_set
 from securefed.wire.from_client import Advertisement, Consent, Entry, Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_server import Agreement, Delivered, Delivery, NamedDelivery, Offer, Roster, Survivors
 from securefed.wire.header import SERVER
 from tests.attacks.knowledge import MASK_KEY, SELF_MASK, Knowledge
 from tests.rounds import LAYOUT, identity_of, seed, signing_key, spec_of, update_of
@@ -95,7 +95,7 @@ class MaliciousServer(Knowledge):
 
     def deliver_as_told(self, client: int) -> Words:
         """The delivery that is noted for the client."""
-        reply = self.ask(client, self.encoded_delivery(self.told[client]))
+        reply = self.ask(client, self.encoded_delivery(self.told[client], client))
         self.inputs[client] = self.read_input(client, reply)
         return self.inputs[client]
 
@@ -111,8 +111,12 @@ class MaliciousServer(Knowledge):
             return False
         return True
 
-    def encoded_delivery(self, delivery: Delivery) -> bytes:
-        return delivery.encode(expected_from(self.spec, SERVER), self.spec.cohort)
+    def encoded_delivery(self, delivery: Delivery, client: int | None = None) -> bytes:
+        """With the model that the client is to be told of, where the round is a prepared one."""
+        context, cohort = expected_from(self.spec, SERVER), self.spec.cohort
+        if self.spec.prepared and client is not None:
+            return NamedDelivery(self.named[client], delivery).encode(context, cohort)
+        return delivery.encode(context, cohort)
 
     def rehearse(self, victim: int, shared: Iterable[int] | None = None) -> None:
         """What everyone will be told: the truth, but the victim this set, and nothing from those who picked it.

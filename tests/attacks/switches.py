@@ -88,6 +88,13 @@ def model_outside_the_session() -> Iterator[None]:
 
 
 @contextmanager
+def name_outside_the_session() -> Iterator[None]:
+    """S*: the model that is named after a round's set-up is bound into no mask, attestation or consent."""
+    with _with((securefed.secagg.client_input, "named_session", lambda spec, _: spec.session)):
+        yield
+
+
+@contextmanager
 def model_of_the_update_unchecked() -> Iterator[None]:
     """V9: a client gives an update that was trained from another model than the round's."""
     with _with((ClientIdentity, "check_model", _nothing)):

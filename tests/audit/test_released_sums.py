@@ -28,7 +28,7 @@ from securefed.wire.homomorphic import CiphertextSum
 COHORT = (2, 3, 5, 8)
 HOLDER = COHORT[0]
 ADVERSARY = Adversary("semi-honest", corrupt=0.0, dropouts=0.0)
-MODEL = bytes(32)
+MODEL = bytes(31) + b"\1"
 SECRET = bytes(range(32))
 """Of the key holder, so that the key is known to compare with."""
 

@@ -16,6 +16,7 @@ from securefed.encoding.layout import Layout, TensorSpec
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import Stage
+from securefed.wire.specification import NAMED_LATER
 from tests.rounds import identities, identity_of, seed
 
 Ids = st.lists(st.integers(1, 2**32 - 1), min_size=2, max_size=6, unique=True).map(sorted).map(tuple)
@@ -37,6 +38,12 @@ class Case:
     layout: Layout
     updates: dict[int, Update]
     dropouts: dict[int, int]
+    model: bytes = seed("model")
+
+    @property
+    def named_model(self) -> bytes | None:
+        """The model, where it is named once all have shared."""
+        return self.model if self.spec.prepared else None
 
     @property
     def their_spec(self) -> wire.Specification:
@@ -68,7 +75,7 @@ class Case:
         )
         update = encoding.Update(ours.model, tensors, ours.weight, dict(ours.metrics))
         key, number = seed(f"rounding {client}"), self.spec.round
-        return encoding.encode_update(update, self.their_layout, self.spec.model, self.their_parameters, key, number)
+        return encoding.encode_update(update, self.their_layout, self.model, self.their_parameters, key, number)
 
     def identity(self, client: int) -> ClientIdentity:
         return identity_of(client, self.layout, cohort=self.spec.cohort)
@@ -117,7 +124,8 @@ def rounds_of(draw: st.DrawFn) -> tuple[tuple[int, ...], Adversary]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn, *, prepared: bool = False) -> Case:
+    """Where `prepared` is set, half of the rounds are; other schemes than pairwise masks have none."""
     layout, (cohort, adversary) = draw(layouts()), draw(rounds_of())
     clip = draw(st.sampled_from([1e-3, 0.07, 0.5, 1.0, 3.7]))
     greatest = draw(st.sampled_from([1, 2, 1000, 2**32 - 1]))
@@ -125,7 +133,7 @@ def cases(draw: st.DrawFn) -> Case:
         nonce=draw(st.binary(min_size=32, max_size=32)),
         round=draw(st.integers(0, 2**32 - 1)),
         adversary=adversary,
-        model=seed("model"),
+        model=NAMED_LATER if prepared and draw(st.booleans()) else Case.model,
         layout=layout.digest,
         values=layout.size,
         scalars=len(layout.scalars),
@@ -145,7 +153,7 @@ def cases(draw: st.DrawFn) -> Case:
             special = rng.choice([0.0, -0.0, clip, -clip, reach, 5e-324], tensor.shape)
             tensors[tensor.name] = np.where(rng.random(tensor.shape) < 0.2, special, values).astype(tensor.dtype)
         metrics = {name: draw(st.floats(-30, 30)) for name in layout.metrics}
-        updates[client] = Update(tensors, spec.model, weight, metrics)
+        updates[client] = Update(tensors, Case.model, weight, metrics)
     # Of many clients few drop out, or no round would come to its end.
     dropouts = draw(st.dictionaries(st.sampled_from(cohort), st.integers(1, 5), max_size=min(3, len(cohort))))
     return Case(spec, layout, updates, dropouts)

@@ -22,7 +22,7 @@ def rules_of_the_text() -> set[str]:
 
 def test_the_text_has_the_rules_that_we_know() -> None:
     """So that a table in another form does not make the next test empty."""
-    known = {f"W{n}" for n in range(1, 16)} | {f"R{n}" for n in range(1, 12)} | {f"V{n}" for n in range(1, 12)}
+    known = {f"W{n}" for n in range(1, 17)} | {f"R{n}" for n in range(1, 13)} | {f"V{n}" for n in range(1, 12)}
     known |= {f"K{n}" for n in range(1, 8)} | {f"S{n}" for n in range(1, 8)} | {f"G{n}" for n in range(1, 5)}
     known |= {"C1", "C2", "O1", "O2"} | {f"H{n}" for n in range(1, 9)}
     known |= {f"D{n}" for n in range(1, 15)} | {f"U{n}" for n in range(1, 7)} | {f"M{n}" for n in range(1, 5)}

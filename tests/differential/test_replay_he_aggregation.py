@@ -380,4 +380,5 @@ def test_what_a_server_refuses(vector: dict[str, Any]) -> None:
 
 
 def test_the_types_of_these_messages_are_those_of_the_text() -> None:
-    assert [kind.value for kind in MessageType if kind.value > MessageType.AGREEMENT] == list(range(11, 18))
+    numbers = [kind.value for kind in MessageType if kind.value > MessageType.AGREEMENT]
+    assert numbers == [*range(11, 18), MessageType.NAMED_DELIVERY]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
+from securefed.aggregation import Record, Update
 from securefed.errors import RemoteProtocolError, RoundAborted
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.server import MaskingServer
@@ -21,6 +25,7 @@ from tests.differential.reading import (
     policy_from,
     update_from,
 )
+from tests.rounds import seed
 from tests.rules import refused
 
 PROTOCOL = "pairwise_masking"
@@ -32,7 +37,8 @@ def spec_from(vector: dict[str, Any]) -> RoundSpec:
     return RoundSpec.parse(memoryview(bytes.fromhex(vector["specification"])))
 
 
-ROUNDS = [v for name in ("", "_signed", "_sparse", "_sparse_signed") for v in named(PROTOCOL, f"rounds{name}")]
+KINDS = ("", "_signed", "_sparse", "_sparse_signed", "_prepared")
+ROUNDS = [v for name in KINDS for v in named(PROTOCOL, f"rounds{name}")]
 
 
 @pytest.mark.parametrize("vector", ROUNDS)
@@ -49,6 +55,9 @@ def test_rounds(vector: dict[str, Any]) -> None:
     }
     sent, answered, refusals, aborted_at, because = [], [], [], None, ""
     while server.stage is not Stage.DONE and aborted_at is None:
+        if spec.prepared and server.stage is Stage.INPUT:
+            assert server.requests() == {}
+            server.name_model(bytes.fromhex(vector["model"]))
         number = NUMBERS[server.stage]
         recipients: dict[bytes, list[int]] = {}
         for client, request in sorted(server.requests().items()):
@@ -96,26 +105,36 @@ def vectors_of(*names: str) -> list[Any]:
     ]
 
 
-def client_of(file: dict[str, Any]) -> MaskingClient:
-    """The client that a file is about."""
+def client_of(file: dict[str, Any]) -> tuple[MaskingClient, Record]:
+    """The client that a file is about, and its record."""
     identities, policy = identities_from(file), policy_from(file["policy"])
     client, layout = file["client"], layout_from(file["layout"])
     identity = participant_from(client, layout, identities, policy, file["record"]["last_input"])
-    return MaskingClient(identity, round_secret=bytes.fromhex(client["round_secret"]))
+    return MaskingClient(identity, round_secret=bytes.fromhex(client["round_secret"])), identity.record
 
 
-def message_of(file: dict[str, Any], request: dict[str, Any]) -> bytes:
+def update_of(file: dict[str, Any], vector: dict[str, Any]) -> Update:
+    """The client's update; of a prepared round it may come from another model than the good one."""
+    update = update_from(file["client"]["update"])
+    return replace(update, model=bytes.fromhex(vector["model"])) if "model" in vector else update
+
+
+def message_of(file: dict[str, Any], request: dict[str, Any], record: Record) -> bytes:
+    """A request, once the record holds what it holds by then."""
+    if "last_input" in request:
+        record.claim("input", request["last_input"], seed("another session"))
     return bytes.fromhex(request["message"] if "message" in request else file["good_requests"][request["good"]])
 
 
 @pytest.mark.parametrize(
-    ("name", "vector"), vectors_of("client_refuses", "client_refuses_signed", "client_refuses_sparse")
+    ("name", "vector"),
+    vectors_of("client_refuses", "client_refuses_signed", "client_refuses_sparse", "client_refuses_prepared"),
 )
 def test_what_a_client_refuses(name: str, vector: dict[str, Any]) -> None:
     file = load(PROTOCOL, name)
-    client = client_of(file)
+    client, record = client_of(file)
     for request in vector["requests"]:
-        message = message_of(file, request)
+        message = message_of(file, request, record)
         if "rule" in request:
             with refused(request["rule"]):
                 client.reply(message, lambda: update_from(file["client"]["update"]))
@@ -124,13 +143,15 @@ def test_what_a_client_refuses(name: str, vector: dict[str, Any]) -> None:
     assert vector["requests"][-1]["rule"] == vector["rule"]
 
 
-@pytest.mark.parametrize(("name", "vector"), vectors_of("client_goes_on", "client_goes_on_signed"))
+@pytest.mark.parametrize(
+    ("name", "vector"), vectors_of("client_goes_on", "client_goes_on_signed", "client_goes_on_prepared")
+)
 def test_what_a_client_answers_although(name: str, vector: dict[str, Any]) -> None:
     """The same answers: a share that does not open is not held, and nothing is released for it."""
     file = load(PROTOCOL, name)
-    client = client_of(file)
+    client, record = client_of(file)
     answers = [
-        client.reply(message_of(file, request), lambda: update_from(file["client"]["update"]))
+        client.reply(message_of(file, request, record), lambda: update_of(file, vector))
         for request in vector["requests"]
     ]
     assert [answer.hex() for answer in answers] == vector["answers"]
@@ -148,6 +169,11 @@ def played(file: dict[str, Any], vector: dict[str, Any]) -> MaskingServer:
                     server.receive(event["client"], message)
             else:
                 server.receive(event["client"], message)
+        elif "name_model" in event or event.get("rule") == "R12":
+            model = event.get("name_model")
+            step = partial(server.name_model, bytes.fromhex(model)) if model else server.advance
+            with refused("R12") if "rule" in event else nullcontext():
+                step()
         elif "rule" in event:
             with pytest.raises(RoundAborted, match=rf"client {event['seed_of']}: \[{event['rule']}\]"):
                 server.advance()
@@ -160,7 +186,9 @@ def played(file: dict[str, Any], vector: dict[str, Any]) -> MaskingServer:
     return server
 
 
-@pytest.mark.parametrize(("name", "vector"), vectors_of("server_refuses", "server_refuses_signed"))
+@pytest.mark.parametrize(
+    ("name", "vector"), vectors_of("server_refuses", "server_refuses_signed", "server_refuses_prepared")
+)
 def test_what_a_server_refuses(name: str, vector: dict[str, Any]) -> None:
     played(load(PROTOCOL, name), vector)
     assert vector["events"][-1]["rule"] == vector["rule"]
@@ -178,3 +206,18 @@ def test_wrong_shares_are_located(name: str, vector: dict[str, Any]) -> None:
     assert server.aggregate is not None
     assert server.aggregate.words is not None
     assert server.aggregate.words.tolist() == vector["sum"]
+
+
+@pytest.mark.rule("V9")
+@pytest.mark.parametrize("model", [bytes(32), seed("another model")])
+def test_a_prepared_rounds_update_is_of_the_model_that_was_named(model: bytes) -> None:
+    """Not of another, nor of the zeros that its specification has for one."""
+    file = load(PROTOCOL, "client_goes_on_prepared")
+    client, record = client_of(file)
+    offer, roster, delivery = file["vectors"][0]["requests"][:3]
+    for request in (offer, roster):
+        client.reply(message_of(file, request, record), lambda: update_from(file["client"]["update"]))
+    with refused("V9"):
+        client.reply(
+            message_of(file, delivery, record), lambda: replace(update_from(file["client"]["update"]), model=model)
+        )

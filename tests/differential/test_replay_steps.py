@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from securefed.crypto import aead, shamir
-from securefed.crypto.hashing import digest
+from securefed.crypto.hashing import digest, digest_in_domain
 from securefed.crypto.kdf import Label, derive
 from securefed.crypto.keystream import Reader
 from securefed.crypto.signing import SigningKey, verifies
@@ -59,6 +59,8 @@ def test_derivations(vector: dict[str, Any]) -> None:
             make = pairs.channel_key if vector["function"] == "channel key" else pairs.mask_key
             made = make(PrivateKey(raw["private_key"]), raw["public_key"], vector["sender"], vector["recipient"])
             assert made == raw["output"]
+        case "named session":
+            assert digest_in_domain("named", raw["session"], raw["model"]) == raw["output"]
         case "seal":
             data = raw["shares_header"] + vector["recipient"].to_bytes(4, "big")
             assert aead.seal(raw["key"], raw["shares"], data) == raw["output"]

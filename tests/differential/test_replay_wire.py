@@ -9,9 +9,10 @@ import pytest
 
 from securefed.encoding.lanes import unpack_bits
 from securefed.wire.adversary import Adversary
+from securefed.wire.bundle import is_bundle, pack_bundle, parse_bundle
 from securefed.wire.frame import Expected
 from securefed.wire.from_client import Advertisement, Consent, Entry, Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_server import Agreement, Delivery, NamedDelivery, Offer, Roster, Survivors
 from securefed.wire.header import HEADER_BYTES, MessageType, Suite
 from securefed.wire.specification import RoundSpec
 from tests.differential.reading import adversary_from, named
@@ -33,9 +34,10 @@ def decode(message: bytes, agreed: dict[str, Any]) -> Any:
             got = Input.decode(message, expected, agreed["exact_count"], attested=bool(agreed["attestations"]))
             unpack_bits(got.words, *ring_of(agreed["input_bits"], agreed["exact_count"]))
             return got
-        case MessageType.DELIVERY:
+        case MessageType.DELIVERY | MessageType.NAMED_DELIVERY:
             (receiver,) = set(agreed["members"]) - set(ids)
-            return Delivery.decode(message, expected, cohort, agreed["members"], receiver)
+            of = Delivery if kind is MessageType.DELIVERY else NamedDelivery
+            return of.decode(message, expected, cohort, agreed["members"], receiver)
         case MessageType.SURVIVORS:
             return Survivors.decode(message, expected, cohort)
         case MessageType.CONSENT:
@@ -57,7 +59,7 @@ def encode(message: Any, agreed: dict[str, Any]) -> bytes:
     match message:
         case Offer():
             return message.encode(Suite(agreed["suite"]))
-        case Delivery() | Survivors() | Agreement():
+        case Delivery() | NamedDelivery() | Survivors() | Agreement():
             return message.encode(expected_of(agreed), agreed["cohort"])
     raw: bytes = message.encode(expected_of(agreed))
     return raw
@@ -113,6 +115,8 @@ def body_of(message: Any) -> dict[str, Any]:
             secrets = [part.pick_secret.hex() for part in parts]
             boxes = [part.sealed.hex() for part in parts]
             return {"shared": list(shared), "ids": list(senders), "pick_secrets": secrets, "sealed": boxes}
+        case NamedDelivery(model, delivery):
+            return {"model": model.hex()} | body_of(delivery)
         case Survivors(survived):
             return {"survived": list(survived)}
         case Consent(signature):
@@ -146,10 +150,23 @@ def test_good_specifications(vector: dict[str, Any]) -> None:
     assert adversary.least_survivors(n) == spec.threshold == vector["L"]
 
 
-@pytest.mark.parametrize("vector", named("wire", "refused"))
+@pytest.mark.parametrize("vector", [*named("wire", "refused"), *named("wire", "refused_named")])
 def test_bad_messages(vector: dict[str, Any]) -> None:
     with refused(vector["rule"]):
         decode(bytes.fromhex(vector["message"]), vector["agreed"])
+
+
+@pytest.mark.parametrize("vector", named("wire", "bundles"))
+def test_bundles(vector: dict[str, Any]) -> None:
+    bundle = bytes.fromhex(vector["bundle"])
+    if "rule" in vector:
+        with refused(vector["rule"]):
+            parse_bundle(bundle)
+        return
+    rider, main = bytes.fromhex(vector["rider"]), bytes.fromhex(vector["main"])
+    assert is_bundle(bundle)
+    assert parse_bundle(bundle) == (rider, main)
+    assert pack_bundle(rider, main) == bundle
 
 
 def test_the_words_of_a_vectors_input_are_aligned() -> None:

@@ -37,6 +37,7 @@ def ours(case: Case) -> Played:
     server, sent = played.server, played.sent
     clients = {client: case.client(client) for client in case.spec.cohort}
     while server.stage is not Stage.DONE:
+        name_model(case, server)
         number, requests = NUMBERS[server.stage], server.requests()
         recipients: dict[bytes, list[int]] = {}
         for client in sorted(requests):
@@ -60,8 +61,15 @@ def ours(case: Case) -> Played:
     return played
 
 
+def name_model(case: Case, *servers: MaskingServer | masking.Server) -> None:
+    """Where the round is prepared and its inputs are next."""
+    for server in servers:
+        if case.named_model is not None and server.stage in (Stage.INPUT, NUMBERS[Stage.INPUT]):
+            server.name_model(case.named_model)
+
+
 @settings(max_examples=3 * settings().max_examples)
-@given(cases())
+@given(cases(prepared=True))
 def test_a_round_is_the_same_in_both_writings(case: Case) -> None:
     assert case.spec.pack() == wire.encode_specification(case.their_spec)
     theirs = masking.run_round(
@@ -70,6 +78,7 @@ def test_a_round_is_the_same_in_both_writings(case: Case) -> None:
         {client: case.their_words(client) for client in case.spec.cohort},
         case.dropouts,
         case.their_keys,
+        case.named_model,
     )
     played = ours(case)
     assert played.sent == [(m.stage, m.sender, m.recipients, m.message) for m in theirs.transcript]
@@ -91,7 +100,7 @@ def test_a_round_is_the_same_in_both_writings(case: Case) -> None:
 
 
 @settings(max_examples=3 * settings().max_examples)
-@given(cases())
+@given(cases(prepared=True))
 def test_an_update_encodes_to_the_same_words(case: Case) -> None:
     assert case.layout.digest == their_layout.layout_digest(case.their_layout)
     for client, update in case.updates.items():
@@ -103,7 +112,7 @@ def test_an_update_encodes_to_the_same_words(case: Case) -> None:
 
 
 @settings(max_examples=8 * settings().max_examples)
-@given(cases(), st.data())
+@given(cases(prepared=True), st.data())
 def test_a_mutated_request_meets_the_same_fate_in_both_writings(case: Case, data: st.DataObject) -> None:
     """Accepted with the same answer, or refused by the same rule, at whatever stage."""
     client = data.draw(st.sampled_from(case.spec.cohort))
@@ -122,7 +131,7 @@ def test_a_mutated_request_meets_the_same_fate_in_both_writings(case: Case, data
 
 
 @settings(max_examples=6 * settings().max_examples)
-@given(cases(), st.data())
+@given(cases(prepared=True), st.data())
 def test_a_mutated_answer_meets_the_same_fate_in_both_writings(case: Case, data: st.DataObject) -> None:
     """At the server, at whatever stage: taken by both, or refused by both by the same rule."""
     answers = [(stage, sender, message) for stage, sender, _, message in ours(case).sent if sender]
@@ -132,6 +141,7 @@ def test_a_mutated_answer_meets_the_same_fate_in_both_writings(case: Case, data:
     bad = mutated(good, data)
     us, them = case.server(), case.their_server()
     for stage in sorted({stage for stage, _, _ in answers if stage <= last}):
+        name_model(case, us, them)
         for number, client, message in answers:
             if number == stage and (stage, client) < (last, sender):
                 us.receive(client, message)

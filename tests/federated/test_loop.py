@@ -209,7 +209,7 @@ def test_fedavg_step() -> None:
 @pytest.mark.parametrize("stored", [np.float32, np.float64])
 def test_fedavg_takes_a_bfloat16_mean_as_the_numbers_that_it_holds(stored: type) -> None:
     """Where the updates are bfloat16 their mean is too; the weights that it is added to need not be."""
-    update = Update({"w": BFloat16.nearest(np.array([[0.125, -0.5], [1e-3, 0.7]]))}, bytes(32))
+    update = Update({"w": BFloat16.nearest(np.array([[0.125, -0.5], [1e-3, 0.7]]))}, bytes(31) + b"\1")
     scheme, layout, adversary = PlainIntegers(), Layout.of(update.tensors), Adversary("semi-honest")
     spec = new_round(
         round_number=1, cohort=(1, 2, 3), adversary=adversary, model=update.model, layout=layout, bits=16, clip=1.0

@@ -276,8 +276,8 @@ def test_a_round_that_would_cut_the_noise_is_refused_before_it_begins() -> None:
     layout = release.layout(start_weights(), ())
     for bits, clip in ((release.bits - 1, release.clip), (release.bits, release.clip / 2)):
         spec = new_round(
-            round_number=1, cohort=(1, 2, 3, 4, 5), adversary=MALICIOUS, model=bytes(32), layout=layout, bits=bits,
-            clip=clip,
+            round_number=1, cohort=(1, 2, 3, 4, 5), adversary=MALICIOUS, model=bytes(31) + b"\1", layout=layout,
+            bits=bits, clip=clip,
         )  # fmt: skip
         with pytest.raises(RemoteProtocolError, match="N11"):
             release.begin(spec)

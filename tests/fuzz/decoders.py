@@ -17,12 +17,12 @@ from securefed.secagg.graph import Neighbourhood
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.stages import SUITE, Stage, expected_from
 from securefed.wire.from_client import Advertisement, Consent, Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_server import Agreement, Delivery, NamedDelivery, Offer, Roster, Survivors
 from securefed.wire.header import HEADER_BYTES, SERVER, MessageType
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import WordsReader
 from tests.fuzz.honest import ROUNDS, Played, played
-from tests.fuzz.messages import ASKED, TOLD, Shape, mutate_specification
+from tests.fuzz.messages import ASKED, Shape, mutate_specification, told_in
 from tests.fuzz.target import Finding, Havoc, Target, check_text, expect
 
 __all__ = ["Agreed", "decoder_target", "pieces_target", "refused_messages", "specification_target"]
@@ -46,7 +46,7 @@ class Agreed:
 def agreed(round_: Played, kind: MessageType) -> Agreed | None:
     """What the victim and the server agreed on this type; None where the round has none of it."""
     spec, victim, cohort = round_.spec, round_.victim, round_.spec.cohort
-    told = next((stage for stage, at in _told(round_) if at is kind), None)
+    told = next((stage for stage, at in told_in(spec).items() if at is kind), None)
     asked = next((stage for stage, at in ASKED.items() if at is kind), None)
     if told in round_.requests:
         good, sender = round_.requests[told], SERVER
@@ -74,6 +74,8 @@ def agreed(round_: Played, kind: MessageType) -> Agreed | None:
                 return Shares.decode(message, context, recipients)
             case MessageType.DELIVERY:
                 return Delivery.decode(message, context, cohort, everyone, victim)
+            case MessageType.NAMED_DELIVERY:
+                return NamedDelivery.decode(message, context, cohort, everyone, victim)
             case MessageType.INPUT:
                 packed = Input.decode(message, context, packed_length(words, ring_bits), attested=attested)
                 return Input(unpack_bits(packed.words, words, ring_bits), packed.attestation)
@@ -91,7 +93,7 @@ def agreed(round_: Played, kind: MessageType) -> Agreed | None:
         match value:
             case Offer():
                 return value.encode(SUITE)
-            case Delivery() | Survivors() | Agreement():
+            case Delivery() | NamedDelivery() | Survivors() | Agreement():
                 return value.encode(context, cohort)
             case Advertisement() | Roster() | Shares() | Consent() | Release():
                 return value.encode(context)
@@ -101,13 +103,6 @@ def agreed(round_: Played, kind: MessageType) -> Agreed | None:
                 raise Finding(f"a {type(value).__name__} was decoded")
 
     return Agreed(round_.shape(kind, sender), decode, encode, good)
-
-
-def _told(round_: Played) -> Iterable[tuple[Stage, MessageType]]:
-    """What the server says in each stage of this round."""
-    if round_.spec.adversary.malicious:
-        return (TOLD | {Stage.RELEASE: MessageType.AGREEMENT}).items()
-    return ((Stage.RELEASE if kind is MessageType.SURVIVORS else stage, kind) for stage, kind in TOLD.items())
 
 
 def decoder_target(

@@ -21,6 +21,7 @@ from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import Stage
 from securefed.wire.from_client import Entry, entry_bytes
 from securefed.wire.header import MessageType
+from securefed.wire.specification import NAMED_LATER
 from tests.fuzz.messages import Shape
 from tests.rounds import MALICIOUS, SEMI_HONEST, Round, identities, seed, signing_key, spec_of, update_of
 
@@ -29,6 +30,7 @@ __all__ = ["ROUNDS", "Played", "played", "same", "twin"]
 ROUNDS: Final = {
     "malicious": {"adversary": MALICIOUS},
     "semi-honest": {"adversary": SEMI_HONEST},
+    "prepared": {"adversary": MALICIOUS, "model": NAMED_LATER},
     "sparse": {
         "adversary": Adversary("malicious", 0.04, 0.1, security=2, correctness=2), "cohort": tuple(range(3, 27)),
     },

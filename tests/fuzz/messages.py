@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from securefed.crypto.hashing import digest
+from securefed.crypto.hashing import DIGEST_BYTES, digest
 from securefed.crypto.signing import SIGNATURE_BYTES
 from securefed.secagg.parameters import Parameters
 from securefed.secagg.stages import Stage, expected_from
@@ -19,12 +19,20 @@ from securefed.wire.specification import RoundSpec
 from tests.fuzz.mutation import interesting
 from tests.fuzz.target import Havoc
 
-__all__ = ["ASKED", "TOLD", "Shape", "mutate_specification"]
+__all__ = ["ASKED", "Shape", "mutate_specification", "told_in"]
 
-TOLD = {Stage.ADVERTISE: MessageType.OFFER, Stage.SHARE: MessageType.ROSTER, Stage.INPUT: MessageType.DELIVERY,
-        Stage.CONSENT: MessageType.SURVIVORS}  # fmt: skip
 ASKED = {Stage.ADVERTISE: MessageType.ADVERTISEMENT, Stage.SHARE: MessageType.SHARES, Stage.INPUT: MessageType.INPUT,
          Stage.CONSENT: MessageType.CONSENT, Stage.RELEASE: MessageType.RELEASE}  # fmt: skip
+
+
+def told_in(spec: RoundSpec) -> dict[Stage, MessageType]:
+    """What the server says in each stage of this round."""
+    delivery = MessageType.NAMED_DELIVERY if spec.prepared else MessageType.DELIVERY
+    first = {Stage.ADVERTISE: MessageType.OFFER, Stage.SHARE: MessageType.ROSTER, Stage.INPUT: delivery}
+    if spec.adversary.malicious:
+        return first | {Stage.CONSENT: MessageType.SURVIVORS, Stage.RELEASE: MessageType.AGREEMENT}
+    return first | {Stage.RELEASE: MessageType.SURVIVORS}
+
 
 # Fields of a specification up to its cohort: offset, length.
 _FIELDS = ((0, 32), (32, 4), (36, 1), (37, 1), (38, 1), (39, 1), (40, 2), (42, 2), (44, 32), (76, 32), (108, 8),
@@ -61,13 +69,16 @@ class Shape:
         if self.kind is MessageType.INPUT:
             attested = Parameters.of(len(self.spec.cohort), self.spec.adversary).attested
             return SIGNATURE_BYTES if attested else 0
+        if self.kind is MessageType.NAMED_DELIVERY:
+            return DIGEST_BYTES + set_bytes(self.spec.cohort)
         has_set = self.kind in (MessageType.DELIVERY, MessageType.SURVIVORS, MessageType.AGREEMENT)
         return set_bytes(self.spec.cohort) if has_set else 0
 
     @cached_property
     def listed(self) -> bool:
         """Whether ids come before the items."""
-        return self.kind in (MessageType.ROSTER, MessageType.SHARES, MessageType.DELIVERY, MessageType.RELEASE)
+        kind = MessageType
+        return self.kind in (kind.ROSTER, kind.SHARES, kind.DELIVERY, kind.NAMED_DELIVERY, kind.RELEASE)
 
     @cached_property
     def item(self) -> int:
@@ -75,7 +86,8 @@ class Shape:
         kind, entry = MessageType, entry_bytes(self.spec.adversary.malicious)
         return {
             kind.OFFER: 1, kind.ADVERTISEMENT: entry, kind.ROSTER: entry, kind.SHARES: SEALED_BYTES,
-            kind.DELIVERY: 32 + SEALED_BYTES, kind.INPUT: 8, kind.SURVIVORS: 0, kind.RELEASE: 33, kind.CONSENT: 64,
+            kind.DELIVERY: 32 + SEALED_BYTES, kind.NAMED_DELIVERY: 32 + SEALED_BYTES,
+            kind.INPUT: 8, kind.SURVIVORS: 0, kind.RELEASE: 33, kind.CONSENT: 64,
             kind.AGREEMENT: 64,
         }[self.kind]  # fmt: skip
 

@@ -11,10 +11,10 @@ from securefed.errors import LocalProtocolError, RemoteProtocolError, RoundAbort
 from securefed.secagg.client import MaskingClient
 from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import Stage
-from securefed.wire.header import SERVER, Header, MessageType
+from securefed.wire.header import SERVER, Header
 from tests.fuzz.events import Event, Script, What, mutate_script
 from tests.fuzz.honest import Played, played, same, twin
-from tests.fuzz.messages import ASKED, TOLD
+from tests.fuzz.messages import ASKED, told_in
 from tests.fuzz.target import OUTCOMES, Finding, Havoc, Target, check_text, expect
 from tests.rounds import LAYOUT
 
@@ -68,7 +68,10 @@ class _Client:
             rule = error.rule
         except LocalProtocolError as error:
             check_text(error, request, self._secrets)
-            expect(error.rule == "R10" and self._rolled_back, f"{error.rule}, local, and nothing was given before")
+            # The update is trained from one model; whoever names another one gets none.
+            named = error.rule == "V9" and self._round.spec.prepared and self.stage is Stage.INPUT
+            given = error.rule == "R10" and self._rolled_back
+            expect(named or given, f"{error.rule}, local, and nothing was given before")
             expect(not self._failed, "a closed session asks its record")
             self._failed = True
             rule = error.rule
@@ -115,10 +118,8 @@ def client_target(name: str) -> Target:
     def changed(script: Script, index: int, rng: Random, havoc: Havoc) -> bytes:
         before = sum(event.what is not What.RESUME for event in script.events[:index])
         stage = _at(round_, (script.selector & ~_ROLLED_BACK) % len(round_.stages) + before)
-        told = TOLD | {Stage.RELEASE: MessageType.AGREEMENT if round_.spec.adversary.malicious else TOLD[Stage.CONSENT]}
-        return round_.shape(told[stage], SERVER).mutate(
-            script.events[index].payload or round_.requests[stage], rng, havoc
-        )
+        good = script.events[index].payload or round_.requests[stage]
+        return round_.shape(told_in(round_.spec)[stage], SERVER).mutate(good, rng, havoc)
 
     every = [Script(at, (Event(What.GOOD),) * 5) for at in range(len(round_.stages))]
     one = [Script(at, (Event(What.MESSAGE, 0, round_.requests[stage]),)) for at, stage in enumerate(round_.requests)]
@@ -199,13 +200,23 @@ class _Server:
             self._aborted = True
             return "aborted"
         except LocalProtocolError as error:
-            expect(stage is Stage.DONE and error.rule == "R5", f"{error.rule} in stage {stage}")
             expect(same(before, self._server), "a refused call has changed the server's state")
+            if error.rule == "R12":
+                expect(self._unnamed, f"R12 in stage {stage}")
+                self._server.name_model(self._round.update.model)
+                return "named"
+            expect(stage is Stage.DONE and error.rule == "R5", f"{error.rule} in stage {stage}")
             return "over"
         expect((self._server.aggregate is not None) is (self._server.stage is Stage.DONE), "over without a sum")
         self._check_sum()
-        expect(bool(self._server.requests()) is not (self._server.stage is Stage.DONE), "nobody is asked")
+        asks = self._server.stage is not Stage.DONE and not self._unnamed
+        expect(bool(self._server.requests()) is asks, "nobody is asked")
         return "advanced"
+
+    @property
+    def _unnamed(self) -> bool:
+        """Whether a prepared round waits for its model."""
+        return self._server.stage is Stage.INPUT and not self._server.model
 
     def _check_sum(self) -> None:
         aggregate, spec = self._server.aggregate, self._round.spec
@@ -257,7 +268,7 @@ def server_target(name: str) -> Target:
         Script(at, (Event(What.MESSAGE, _IN_PIECES), Event(What.GOOD, _IN_PIECES | 1))) for at in range(len(each))
     ]
     over = [Script(len(each) - 2, (*step, Event(What.RESUME), Event(What.GOOD), Event(What.ADVANCE)))]
-    whole = [Script(0, step * (len(each) - 1))]
+    whole = [Script(0, step * len(each))]
     return Target(
         f"server-{name}", "RemoteProtocolError of the sender alone and nothing else changed; RoundAborted from advance",
         tuple(script.pack() for script in (*each, *slow, *few, *pieces, *over, *whole)), run,

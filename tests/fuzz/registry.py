@@ -9,6 +9,7 @@ from typing import Final
 from securefed.wire.header import MessageType
 from securefed.wire.snapshot import Party
 from tests.fuzz import files
+from tests.fuzz.chains import bundle_target, chain_client_target, chain_server_target, chain_snapshot_target
 from tests.fuzz.decoders import decoder_target, pieces_target, specification_target
 from tests.fuzz.homomorphic import KINDS, agreed_here
 from tests.fuzz.homomorphic_clients import he_client_target
@@ -32,7 +33,7 @@ def _homomorphic_parties() -> dict[str, Callable[[], Target]]:
         for who, client in (("holder", 2), ("client", 3)):
             found[f"{who}-bfv-{server}"] = partial(he_client_target, server, client, f"{who}-bfv-{server}")
         found[f"server-bfv-{server}"] = partial(he_server_target, server, f"server-bfv-{server}")
-    for party in Party:
+    for party in (Party.CLIENT, Party.SERVER):
         name = f"{party.name.lower()}-snapshot-bfv"
         found[name] = partial(he_snapshot_target, party, name)
     return found
@@ -45,6 +46,11 @@ TARGETS: Final[dict[str, Callable[[], Target]]] = {
     "specification": specification_target,
     **{f"client-{name}": partial(client_target, name) for name in ROUNDS},
     **{f"server-{name}": partial(server_target, name) for name in ROUNDS},
+    "bundle": bundle_target,
+    "chain-client": chain_client_target,
+    "chain-server": chain_server_target,
+    "chain-client-snapshot": partial(chain_snapshot_target, Party.CLIENT_CHAIN),
+    "chain-server-snapshot": partial(chain_snapshot_target, Party.SERVER_CHAIN),
     "client-snapshot": client_snapshot_target,
     "server-snapshot": server_snapshot_target,
     **_homomorphic_parties(),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from securefed.errors import RemoteProtocolError
 from securefed.secagg.client import MaskingClient
-from securefed.secagg.server import MaskingServer
-from securefed.wire.from_client import Entry, Release
+from securefed.secagg.server_setup import SetUp
+from securefed.wire.from_client import Release
 from securefed.wire.from_server import Survivors
 from securefed.wire.header import HEADER_BYTES, MessageType
 from tests.fuzz import registry
@@ -98,15 +98,13 @@ def test_a_client_that_stays_open_after_an_error_is_caught(tmp_path: Path, monke
 def test_a_server_that_keeps_half_of_a_refused_answer_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = MaskingServer._take_entry
+    right = SetUp.take_entry
 
-    def hasty(self: MaskingServer, client: int, entry: Entry) -> None:
-        keys = {entry.channel, entry.mask}
-        right(self, client, entry) if self._public_keys.isdisjoint(keys) else None
-        self._public_keys.update(keys)
+    def hasty(self: SetUp, client: int, message: bytes) -> None:
+        right(self, client, message)
         raise RemoteProtocolError("K5", "too late")
 
-    monkeypatch.setattr(MaskingServer, "_take_entry", hasty)
+    monkeypatch.setattr(SetUp, "take_entry", hasty)
     watch = Watch(server_target(ROUND), tmp_path)
     fuzz_plainly(watch, RUNS)
     assert any("changed the server's state" in what for what in watch.findings)

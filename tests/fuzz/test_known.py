@@ -55,10 +55,10 @@ def record(*entries: tuple[str, object, str]) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-NOTED, TOTAL = 2, 3
-"""Sections of a server's snapshot: wrong shares that were noted, the sum."""
+OPENED, NOTED, TOTAL = 2, 3, 4
+"""Sections of a server's snapshot: whether there is a sum, wrong shares that were noted, the sum."""
 WORDS = 8 * MALICIOUS.spec.words
-OPENED_WITHOUT_SURVIVORS = of_server(Stage.ADVERTISE, {1: b"\1", TOTAL: bytes(WORDS)}, bytes(4))
+OPENED_WITHOUT_SURVIVORS = of_server(Stage.ADVERTISE, {OPENED: b"\1", TOTAL: bytes(WORDS)}, bytes(4))
 
 
 def ledger(**changes: object) -> bytes:
@@ -84,8 +84,8 @@ KNOWN = {
     "a short round secret": ("client-snapshot", of_client(OWNER, b"opening", bytes(24), OFFER)),
     "no kind and no reason": ("client-snapshot", of_client(OWNER, b"")),
     "a reason that is not UTF-8": ("client-snapshot", of_client(OWNER, b"closed", b"R4", b"\xff")),
-    "more shares than bytes": ("client-snapshot", held("malicious", {6: b"\xff" * 4})),
-    "a short set": ("client-snapshot", held("sparse", {4: b"\1"})),
+    "more shares than bytes": ("client-snapshot", held("malicious", {7: b"\xff" * 4})),
+    "a short set": ("client-snapshot", held("sparse", {5: b"\1"})),
     "more sections than bytes": ("client-snapshot", counted(Party.CLIENT, 1)),
     "a section beyond all bytes": ("client-snapshot", counted(Party.CLIENT, 2, b"\xff" * 8)),
     "no section of a server": ("server-snapshot", pack_snapshot(Party.SERVER, [])),

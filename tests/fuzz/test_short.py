@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.engines import Watch, fuzz_plainly
 from tests.fuzz.registry import TARGETS
 
-RUNS, RUNS_OF_ROUNDS, RUNS_OF_LARGE_ROUNDS, RUNS_OF_HOMOMORPHIC_ROUNDS = 700, 250, 120, 400
+RUNS, RUNS_OF_ROUNDS, RUNS_OF_LARGE_ROUNDS, RUNS_OF_HOMOMORPHIC_ROUNDS = 700, 350, 120, 400
 
 HEADER = {"W1", "W2", "W3", "W4", "W5", "W6", "W12", "R1", "R2", "R4"}
 REACHED = {
@@ -23,6 +23,14 @@ REACHED = {
     "wire-ciphertext_sum": {"decoded", "H1", "W8", "W10", "W11", "W14"},
     "wire-opened": {"decoded", "H1", "W8", "W11"},
     "specification": {"parsed, MALICIOUS", "parsed, SEMI_HONEST", "W15"},
+    "wire-named_delivery": {"decoded", "W7", "W8", "W9", "W10", "W14"},
+    "client-prepared": {"input answered", "input R12", "input resume R10", "done R4"},
+    "server-prepared": {"input named", "input R6", "input taken", "release advanced"},
+    "bundle": {"bundle", "message", "W16"},
+    "chain-client": {"input answered", "input without its rider", "input R1", "input W16", "release answered"},
+    "chain-server": {"input taken", "input taken with its rider", "input W16", "release W8"},
+    "chain-client-snapshot": {"read", "P1"},
+    "chain-server-snapshot": {"read", "P1"},
     "client-malicious": {"input G1", "input resume R10", "consent R9", "consent W14", "release C1", "done R4"},
     "client-sparse": {"share answered", "input answered", "release answered", "consent R10"},
     "server-semi-honest": {"share taken", "share G1", "release aborted", "release resumed", "done over"},

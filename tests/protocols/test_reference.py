@@ -4,6 +4,7 @@ import hmac
 import itertools
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ SPARSE_ROUND = Scenario("self-check, sparse", tuple(range(5, 23)), SPARSE)
 SPARSE_SIGNED = Scenario("self-check, sparse and signed", tuple(range(5, 14)), SPARSE_MALICIOUS)
 SAMPLE = Scenario("self-check, sampled", tuple(range(5, 25)), SAMPLED)
 ALL = [SCENARIO, SIGNED, SPARSE_ROUND, SPARSE_SIGNED]
+PREPARED = [replace(scenario, name=f"{scenario.name}, prepared", prepared=True) for scenario in ALL]
 INPUTS = {client: SCENARIO.ring_words(client) for client in SCENARIO.cohort}
 SECRETS = {client: SCENARIO.round_secret(client) for client in SCENARIO.cohort}
 
@@ -115,15 +117,16 @@ def test_modulus_of_the_sharing_is_prime():
         assert powers[0] == 1 or p - 1 in powers
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=named)
+@pytest.mark.parametrize("scenario", [*ALL, *PREPARED], ids=named)
 def test_pairwise_masks_cancel(scenario):
     """The sum of the masked inputs is the sum of the inputs and of the self masks."""
     result = scenario.run({})
     s, session, bits = scenario.specification, agreed.session(scenario.specification), scenario.parameters.ring.bits
     count = agreed.ring_words_of_round(s)
+    S_named = keys.named_session(session, scenario.named_model)
     masks = []
     for client in s.cohort:
-        key = keys.self_mask_key(keys.self_mask_seed(scenario.round_secret(client), session), session, client)
+        key = keys.self_mask_key(keys.self_mask_seed(scenario.round_secret(client), session), S_named, client)
         masks.append(keys.mask(key, count, bits))
     masked = [0] * count
     for sent in result.transcript:

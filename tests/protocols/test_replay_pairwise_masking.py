@@ -1,5 +1,6 @@
 """The pairwise-masking reference replays its vectors."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -77,6 +78,10 @@ def test_derivation(vector):
                 vector, "private_key", "public_key", "session", "roster_digest", "output"
             )
             assert derive(private, public, S, P, vector["sender"], vector["recipient"]) == output
+        case "named session":
+            S, model, output = raw(vector, "session", "model", "output")
+            assert keys.named_session(S, model) == output
+            assert keys.named_session(S, None) == S
         case "seal":
             key, header, shares, output = raw(vector, "key", "shares_header", "shares", "output")
             assert keys.seal(key, shares, header, vector["recipient"]) == output
@@ -145,7 +150,7 @@ def test_shamir():
             ]
 
 
-FILES = ("rounds", "rounds_signed", "rounds_sparse", "rounds_sparse_signed")
+FILES = ("rounds", "rounds_signed", "rounds_sparse", "rounds_sparse_signed", "rounds_prepared")
 ROUNDS = [vector for name in FILES for vector in vectors(name)]
 
 
@@ -161,6 +166,7 @@ def test_round(vector):
         {c["id"]: c["ring_words"] for c in clients},
         {c["id"]: c["drops_out_at"] for c in clients if c["drops_out_at"] is not None},
         own_keys,
+        bytes.fromhex(vector["model"]) if "model" in vector else None,
     )
     sent = [
         {"stage": s.stage, "from": s.sender, "to": list(s.recipients), "message": s.message.hex()}
@@ -190,30 +196,40 @@ def client_from(file: dict[str, Any]) -> Client:
     )
 
 
+def with_record_of(client: Client, vector: dict[str, Any]) -> Client:
+    """The client with the record that it has by the delivery, where the vector says one."""
+    since = [request["last_input"] for request in vector["requests"] if "last_input" in request]
+    return replace(client, last_input_since=since[0]) if since else client
+
+
 def requests_from(file: dict[str, Any], vector: dict[str, Any]) -> list[bytes]:
     good = file["good_requests"]
     return [bytes.fromhex(r["message"] if "message" in r else good[r["good"]]) for r in vector["requests"]]
 
 
-@pytest.mark.parametrize("name", ["client_refuses", "client_refuses_signed", "client_refuses_sparse"])
+CLIENT_REFUSES = [f"client_refuses{which}" for which in ("", "_signed", "_sparse", "_prepared")]
+
+
+@pytest.mark.parametrize("name", CLIENT_REFUSES)
 def test_client_refuses(name):
     file = load(PROTOCOL, name)
     client = client_from(file)
     for vector in file["vectors"]:
-        outcomes = replies(client, file["client"]["ring_words"], requests_from(file, vector))
+        ours, requests = with_record_of(client, vector), requests_from(file, vector)
+        outcomes = replies(ours, file["client"]["ring_words"], requests)
         rules = [outcome.rule if isinstance(outcome, RuleBroken) else None for outcome in outcomes]
         assert rules == [request.get("rule") for request in vector["requests"]], vector["name"]
         assert rules[-1] == vector["rule"]
 
 
-@pytest.mark.parametrize("name", ["client_goes_on", "client_goes_on_signed"])
+@pytest.mark.parametrize("name", ["client_goes_on", "client_goes_on_signed", "client_goes_on_prepared"])
 def test_client_goes_on(name):
     """Of whom a share did not open nothing is released."""
     file = load(PROTOCOL, name)
     client = client_from(file)
     for vector in file["vectors"]:
         requests = requests_from(file, vector)
-        outcomes = replies(client, file["client"]["ring_words"], requests)
+        outcomes = replies(with_record_of(client, vector), file["client"]["ring_words"], requests)
         assert outcomes == [bytes.fromhex(answer) for answer in vector["answers"]], vector["name"]
         if vector["released"] is None:
             continue
@@ -233,6 +249,8 @@ def replayed(file: dict[str, Any], vector: dict[str, Any]) -> Server:
         if "client" in event:
             message = event["message"] if "message" in event else good[event["client"], event["good"]]
             step = partial(server.receive, event["client"], bytes.fromhex(message))
+        elif "name_model" in event:
+            step = partial(server.name_model, bytes.fromhex(event["name_model"]))
         else:
             step = server.advance
         if "rule" in event:
@@ -249,7 +267,8 @@ def replayed(file: dict[str, Any], vector: dict[str, Any]) -> Server:
     return server
 
 
-SERVER_REFUSES = [(load(PROTOCOL, name), name) for name in ("server_refuses", "server_refuses_signed")]
+SERVER_FILES = ("server_refuses", "server_refuses_signed", "server_refuses_prepared")
+SERVER_REFUSES = [(load(PROTOCOL, name), name) for name in SERVER_FILES]
 
 
 @pytest.mark.parametrize(

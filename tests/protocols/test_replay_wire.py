@@ -6,6 +6,7 @@ import pytest
 
 from protocols.notation import RuleBroken
 from protocols.vector_files import load
+from protocols.wire.bundle import decode_bundle, encode_bundle, is_bundle
 from protocols.wire.known_answers import body_vector, specification_vector
 from protocols.wire.reference import (
     Agreed,
@@ -57,7 +58,7 @@ def test_specification_decodes_to_its_fields_and_back(vector):
     assert least_survivors(n, adversary) == vector["L"]
 
 
-@pytest.mark.parametrize("vector", named("refused"))
+@pytest.mark.parametrize("vector", [*named("refused"), *named("refused_named")])
 def test_bad_message_breaks_its_rule(vector):
     with pytest.raises(RuleBroken) as broken:
         decode(bytes.fromhex(vector["message"]), agreed_from(vector["agreed"]))
@@ -76,3 +77,18 @@ def test_any_other_bytes_are_read_or_refused_by_a_rule(vector):
             continue
         round_ = int.from_bytes(other[40:44], "big")
         assert encode(body, agreed.suite, other[8:40], round_, agreed.sender, agreed.cohort or ()) == other
+
+
+@pytest.mark.parametrize("vector", named("bundles"))
+def test_bundle_is_read_and_written_or_refused(vector):
+    bundle = bytes.fromhex(vector["bundle"])
+    if "rule" in vector:
+        with pytest.raises(RuleBroken) as broken:
+            decode_bundle(bundle)
+        assert broken.value.rule == vector["rule"]
+        return
+    rider, main = bytes.fromhex(vector["rider"]), bytes.fromhex(vector["main"])
+    assert decode_bundle(bundle) == (rider, main)
+    assert encode_bundle(rider, main) == bundle
+    assert is_bundle(bundle)
+    assert not is_bundle(main) or main == rider

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from securefed.aggregation import Adversary
 from securefed.crypto.hashing import digest
@@ -40,8 +41,8 @@ class Sparse(Round):
         refused: by client, the rule by which it left.
     """
 
-    def __init__(self, n: int, adversary: Adversary, nonce: str = "nonce") -> None:
-        super().__init__(spec_of(cohort=cohort_of(n), adversary=adversary, nonce=seed(nonce)))
+    def __init__(self, n: int, adversary: Adversary, nonce: str = "nonce", **changes: Any) -> None:
+        super().__init__(spec_of(cohort=cohort_of(n), adversary=adversary, nonce=seed(nonce), **changes))
         self.found = Parameters.of(n, adversary)
         assert not self.found.complete
         self.refused: dict[int, str] = {}

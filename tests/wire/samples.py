@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from securefed.crypto.shamir import SHARE_BYTES
 from securefed.crypto.signing import SIGNATURE_BYTES
 from securefed.wire.from_client import SEALED_BYTES, Advertisement, Consent, Entry, Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_server import Agreement, Delivered, Delivery, NamedDelivery, Offer, Roster, Survivors
 from securefed.wire.header import HEADER_BYTES, SERVER, MessageType, Suite
 from securefed.wire.vector_writer import read_words, write_words
 from tests.rounds import COHORT, context_of, seed, spec_of
@@ -123,6 +123,15 @@ def _samples() -> list[Sample]:
             encode=of_set,
             ids_at=BODY + SET_BYTES,
             set_at=BODY,
+        ),
+        sample(
+            kind.NAMED_DELIVERY,
+            NamedDelivery(seed("named model"), Delivery(COHORT, delivered)),
+            lambda m: NamedDelivery.decode(m, server, COHORT, COHORT, CLIENT),
+            False,
+            encode=of_set,
+            ids_at=BODY + 32 + SET_BYTES,
+            set_at=BODY + 32,
         ),
         sample(kind.INPUT, words, lambda m: read_words(m, client, RING_WORDS, RING_BITS), True, encode=masked, **mine),
         sample(

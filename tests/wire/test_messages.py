@@ -19,7 +19,7 @@ from securefed.encoding.lanes import packed_length
 from securefed.wire.adversary import Adversary
 from securefed.wire.frame import Expected, pack_set, read_set
 from securefed.wire.from_client import SEALED_BYTES, Advertisement, Consent, Entry, Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivered, Delivery, Offer, Roster, Survivors
+from securefed.wire.from_server import Agreement, Delivered, Delivery, NamedDelivery, Offer, Roster, Survivors
 from securefed.wire.header import HEADER_BYTES, SERVER, Header, MessageType, Suite
 from securefed.wire.specification import RoundSpec
 from securefed.wire.vector_writer import read_words, write_words
@@ -113,6 +113,17 @@ def test_a_delivery_comes_back(
     senders = {i: Delivered(secret, one) for i, one in sealed.items() if i != receiver}
     delivery = Delivery(tuple(i for i in cohort if rng.random() < 0.5), senders)
     assert Delivery.decode(delivery.encode(context, cohort), context, cohort, cohort, receiver) == delivery
+
+
+@given(Contexts, Digest, Digest, by_id(SEALED_BYTES))
+def test_a_named_delivery_comes_back(context: Expected, model: bytes, secret: bytes, sealed: dict[int, bytes]) -> None:
+    """Whatever it names: 32 bytes more than a delivery, before its body."""
+    cohort = (*sealed, 2**32)
+    delivery = Delivery(tuple(sealed), {i: Delivered(secret, one) for i, one in sealed.items()})
+    named = NamedDelivery(model, delivery)
+    message = named.encode(context, cohort)
+    assert NamedDelivery.decode(message, context, cohort, cohort, 2**32) == named
+    assert message[HEADER_BYTES:] == model + delivery.encode(context, cohort)[HEADER_BYTES:]
 
 
 @given(Contexts, Cohorts, st.randoms(use_true_random=False))

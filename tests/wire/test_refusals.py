@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from securefed.wire.from_client import Input, Release, Shares
-from securefed.wire.from_server import Agreement, Delivery, Roster
+from securefed.wire.from_server import Agreement, Delivery, NamedDelivery, Roster
 from securefed.wire.header import Header, MessageType
 from tests.rounds import COHORT, context_of, seed
 from tests.rules import case, refused
@@ -50,7 +50,7 @@ def test_the_sample_is_good(sample: Sample) -> None:
         case("W3", "version 1", 4, b"\x01"),
         case("W3", "version 3", 4, b"\x03"),
         case("W4", "type 0", 5, b"\x00"),
-        case("W4", "type 18", 5, b"\x12"),
+        case("W4", "type 19", 5, b"\x13"),
         case("W4", "type 255", 5, b"\xff"),
         case("W5", "suite of plain integers", 6, b"\x00\x00"),
         case("W5", "suite of plain floats", 6, b"\x00\xff"),
@@ -118,6 +118,7 @@ def test_w8_trailing_bytes(sample: Sample, more: bytes) -> None:
             ("ROSTER", 4),
             ("ROSTER unsigned", 4),
             ("DELIVERY", 4),
+            ("NAMED_DELIVERY", 4),
             ("RELEASE", 4),
             ("AGREEMENT", 4),
             ("AGREEMENT attested", 4),
@@ -153,6 +154,9 @@ def longer(name: str) -> bytes:
             value = replace(value, sealed=value.sealed | dict.fromkeys(more, bytes(82)))
         case Delivery():
             value = replace(value, senders=value.senders | dict.fromkeys(more, value.senders[8]))
+        case NamedDelivery():
+            senders = value.delivery.senders | dict.fromkeys(more, value.delivery.senders[8])
+            value = replace(value, delivery=replace(value.delivery, senders=senders))
         case Release():
             value = replace(value, shares=value.shares | dict.fromkeys(more, bytes(33)))
     return sample.encode(value)
@@ -164,6 +168,7 @@ def longer(name: str) -> bytes:
         case("W7", "a whole roster longer than the cohort", "ROSTER"),
         case("W11", "whole shares with three more", "SHARES"),
         case("W7", "a whole delivery with three more", "DELIVERY"),
+        case("W7", "a whole named delivery with three more", "NAMED_DELIVERY"),
         case("W7", "a whole release with three more", "RELEASE"),
     ],
 )
@@ -252,7 +257,7 @@ def test_ids(sample: Sample, rule: str, name: str) -> None:
 
 
 @pytest.mark.rule("W10")
-@pytest.mark.parametrize("name", ["SHARES", "DELIVERY"])
+@pytest.mark.parametrize("name", ["SHARES", "DELIVERY", "NAMED_DELIVERY"])
 def test_w10_the_client_itself_among_the_others(name: str) -> None:
     sample = BY_NAME[name]
     assert sample.ids_at is not None
@@ -284,9 +289,11 @@ def test_w14_bits_beyond_the_cohort(sample: Sample, bit: int) -> None:
 
 @pytest.mark.rule("W14")
 def test_w14_comes_before_w10_and_w9() -> None:
-    sample = BY_NAME["DELIVERY"]
-    with refused("W14"):
-        sample.decode(patched(sample.message, BODY, b"\xff" + bytes(4)))
+    for name in ("DELIVERY", "NAMED_DELIVERY"):
+        sample = BY_NAME[name]
+        assert sample.set_at is not None
+        with refused("W14"):
+            sample.decode(patched(sample.message, sample.set_at, b"\xff" + bytes(4)))
     context, message = context_of(SPEC), BY_NAME["AGREEMENT"].message
     with refused("W14"):
         Agreement.decode(patched(message, BODY, b"\xf7"), context, COHORT, COHORT[:2])
@@ -297,5 +304,7 @@ def test_w10_a_client_in_a_set_that_was_not_agreed() -> None:
     context = context_of(SPEC)
     with refused("W10"):
         Delivery.decode(BY_NAME["DELIVERY"].message, context, COHORT, (2, 3, 5), CLIENT)
+    with refused("W10"):
+        NamedDelivery.decode(BY_NAME["NAMED_DELIVERY"].message, context, COHORT, (2, 3, 5), CLIENT)
     with refused("W10"):
         Agreement.decode(BY_NAME["AGREEMENT"].message, context, COHORT, (2, 5, 8))
