@@ -24,8 +24,9 @@ LOSE ?= input
 demo: install ## eight parties improve one language model and show each other nothing (about four minutes)
 	$(BIN)/securefed run --name demo --lose $(LOSE) $(ARGS)
 
-test: install ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+# A file's tests stay together: fixtures of a module start deployments and simulators once.
+test: install ## all tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-deep: install ## the random tests of the core with twenty times as many examples
 	SECUREFED_TEST_DEPTH=deep $(BIN)/python -m pytest --timeout=7200 \
@@ -61,7 +62,7 @@ format: install ## rewrite the code's layout
 	$(BIN)/ruff check --fix .
 
 bench: install ## all benchmarks, as tables
-	for name in masking he scale dp demo; do $(BIN)/python -m bench $$name || exit 1; done
+	for name in masking he scale dp exchange memory demo; do $(BIN)/python -m bench $$name || exit 1; done
 
 docs: install ## check the documentation: links, and every example run as a test
 	$(BIN)/python -m pytest tests/docs
