@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flwr.clientapp import ClientApp
-from securefed.integrations.flower import secure
 
 from bench.flower_job.training import train
 from securefed.aggregation import Adversary, Policy
+from securefed.integrations.flower import secure
 
 app = secure(ClientApp(), policy=Policy(adversary=Adversary("semi-honest"), least_cohort=3, least_sum=2))
 app.train()(train)

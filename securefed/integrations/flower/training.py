@@ -20,6 +20,8 @@ from securefed.integrations.flower.records import CLIPPED_SHARE, Options, job_te
 __all__ = ["TrainedElsewhere", "update_of"]
 
 _PIECE: Final = 2**18
+_ROUNDING: Final = 1e-6
+"""Of float32: new − old of a change by exactly the clip may come out this much above it."""
 
 
 class TrainedElsewhere(Exception):
@@ -116,5 +118,5 @@ def _clipped_share(tensors: Mapping[str, Difference], factor: float, clip: float
     layout, over = Layout.of(tensors), 0
     for piece in layout.pieces(tensors, _PIECE):
         np.multiply(piece, factor, out=piece)
-        over += int(np.count_nonzero(np.abs(piece, out=piece) > clip))
+        over += int(np.count_nonzero(np.abs(piece, out=piece) > clip * (1 + _ROUNDING)))
     return over / layout.size

@@ -110,7 +110,6 @@ def test_with_too_few_nodes_left_the_round_is_given_up_and_the_next_run_is_well(
         job.release(f"before-{INPUT}")
         log = run.wait(200)
         assert "RoundAborted" in log
-        assert "client 3, client 4" in log or "3" in log
         assert not (job.folder / "reports.jsonl").exists()
         for node in (LAST - 1, LAST):
             job.stack.start_node(node)
