@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from securefed.aggregation import Aggregate, RoundSpec
 from securefed.encoding.layout import Layout
+from securefed.federated.clipped_share import CLIPPED_SHARE, clipped_share
 from securefed.federated.training import FloatArray, Trained
 
 __all__ = ["METRICS", "AsTrained", "Outgoing", "Release"]
 
-METRICS = ("loss", "clipped_share")
+METRICS = ("loss", CLIPPED_SHARE)
 """What every client reports inside its protected vector: training loss, and the share of its update over the clip."""
 
 
@@ -123,10 +122,9 @@ class AsTrained:
     def outgoing(self, deltas: Mapping[str, FloatArray], trained: Trained, round_number: int) -> Outgoing:
         """See `Release`."""
         weight = min(trained.examples, self.greatest_weight)
-        factor = weight / self.greatest_weight
-        over = sum(int(np.count_nonzero(np.abs(delta) * factor > self.clip)) for delta in deltas.values())
-        share = over / sum(delta.size for delta in deltas.values())
-        own = {"clipped_share": share} if "clipped_share" in self._metrics else {}
+        own = {}
+        if CLIPPED_SHARE in self._metrics:
+            own[CLIPPED_SHARE] = clipped_share(deltas, weight / self.greatest_weight, self.clip)
         return Outgoing(deltas, weight, {**trained.metrics, **own})
 
     def opened(self, aggregate: Aggregate, tensors: Mapping[str, FloatArray], round_number: int) -> Aggregate:

@@ -16,11 +16,12 @@ from securefed.deployment import Coordinator, JobTerms, RoundReport, model_diges
 from securefed.deployment.identities import read_roster
 from securefed.encoding.layout import WEIGHT, Layout
 from securefed.errors import ConfigError, RemoteProtocolError, RoundAborted, SecurefedError
+from securefed.federated.clipped_share import CLIPPED_SHARE
 from securefed.integrations.flower.arrays import added, as_array
 from securefed.integrations.flower.content import Content, common_content
 from securefed.integrations.flower.exchange import carry
 from securefed.integrations.flower.nodes import Nodes
-from securefed.integrations.flower.records import CLIPPED_SHARE, Options, answer_of, job_text, pack_request
+from securefed.integrations.flower.records import Options, answer_of, job_text, pack_request
 from securefed.integrations.flower.strategies import Caller, calling_strategy, check_strategy
 from securefed.schemes import SCHEMES, Protection
 

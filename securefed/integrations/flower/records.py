@@ -17,7 +17,7 @@ from securefed.participation import ClientId
 from securefed.wire.header import SERVER
 
 __all__ = [
-    "CLIPPED_SHARE", "HELLO", "RECORD", "Options", "answer_of", "greeted", "hello", "hello_answer", "job_text",
+    "HELLO", "RECORD", "Options", "answer_of", "greeted", "hello", "hello_answer", "job_text",
     "only_record", "pack_answer", "pack_request", "request_of", "without",
 ]  # fmt: skip
 
@@ -25,8 +25,6 @@ RECORD: Final = "securefed"
 BYTES: Final = "securefed.bytes"
 HELLO: Final = "hello"
 """Of the record `securefed`, instead of terms: who is the node?"""
-CLIPPED_SHARE: Final = "clipped_share"
-"""A metric that every client adds inside its protected vector: the share of its update that is over the clip."""
 
 _KIND: Final = "bytes"
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from securefed.aggregation import Update
 from securefed.deployment import model_digest
-from securefed.encoding.layout import Layout
 from securefed.encoding.tensors import TypedTensor
 from securefed.errors import LocalProtocolError
+from securefed.federated.clipped_share import CLIPPED_SHARE, clipped_share
 from securefed.integrations.flower.arrays import Difference, as_tensor
-from securefed.integrations.flower.records import CLIPPED_SHARE, Options, job_text, only_record
+from securefed.integrations.flower.records import Options, job_text, only_record
 
 __all__ = ["TrainedElsewhere", "update_of"]
-
-_PIECE: Final = 2**18
-_ROUNDING: Final = 1e-6
-"""Of float32: new − old of a change by exactly the clip may come out this much above it."""
 
 
 class TrainedElsewhere(Exception):
@@ -55,7 +50,7 @@ def update_of(message: Message, options: Options, train: Callable[[Message], Mes
     metrics = _scalars(_only(reply, MetricRecord, "the train function's reply"))
     weight = _weight(metrics, options)
     _check_metrics(metrics, options)
-    share = _clipped_share(tensors, weight / options.greatest_weight, options.clip)
+    share = clipped_share(tensors, weight / options.greatest_weight, options.clip)
     return Update(tensors, digest, weight, {**metrics, CLIPPED_SHARE: share})
 
 
@@ -112,11 +107,3 @@ def _check_metrics(metrics: Mapping[str, float], options: Options) -> None:
             f"the train function's metrics are {sorted(metrics)}, the server declared {sorted(declared)}: in the "
             f"server app write SecureGrid(..., metrics={tuple(sorted(metrics))!r}), or leave them out of the reply",
         )
-
-
-def _clipped_share(tensors: Mapping[str, Difference], factor: float, clip: float) -> float:
-    layout, over = Layout.of(tensors), 0
-    for piece in layout.pieces(tensors, _PIECE):
-        np.multiply(piece, factor, out=piece)
-        over += int(np.count_nonzero(np.abs(piece, out=piece) > clip * (1 + _ROUNDING)))
-    return over / layout.size

@@ -16,9 +16,9 @@ from securefed.deployment.identities import read_roster
 from securefed.encoding.layout import WEIGHT, Layout
 from securefed.encoding.tensors import Floats
 from securefed.errors import ConfigError, RoundAborted, SecurefedError
+from securefed.federated.clipped_share import CLIPPED_SHARE
 from securefed.federated.server_optimizer import FedAvg
 from securefed.integrations.nvflare.calls import Call, NoAnswer, call_sites
-from securefed.integrations.nvflare.site import CLIPPED_SHARE
 from securefed.integrations.nvflare.site_ids import SiteIds, why
 from securefed.integrations.nvflare.training_input import RoundSettings, pack_weights, to_arrays
 from securefed.schemes import SCHEMES

@@ -18,9 +18,10 @@ from securefed.aggregation import Adversary, Policy, Update
 from securefed.deployment import ClientFile, ClientState, JobTerms, MemoryState, Participant, model_digest
 from securefed.encoding.tensors import Floats
 from securefed.errors import LocalProtocolError, RemoteProtocolError, SecurefedError
-from securefed.integrations.nvflare.training_input import RoundSettings, clipped_share, difference, unpack_weights
+from securefed.federated.clipped_share import CLIPPED_SHARE, clipped_share
+from securefed.integrations.nvflare.training_input import RoundSettings, difference, unpack_weights
 
-__all__ = ["CLIENT_FILE_VARIABLE", "CLIPPED_SHARE", "Train", "secure_site"]
+__all__ = ["CLIENT_FILE_VARIABLE", "Train", "secure_site"]
 
 CLIENT_FILE_VARIABLE: Final = "SECUREFED_CLIENT_FILE"
 """Environment variable with the path of the site's client file; `{site}` in it stands for the site's name."""
@@ -28,8 +29,6 @@ CLIENT_FILE_VARIABLE: Final = "SECUREFED_CLIENT_FILE"
 Train = Callable[[dict[str, Floats], dict[str, Any]], tuple[Mapping[str, Any], int, Mapping[str, float]]]
 """(weights, config) → (new weights, number of examples, metrics)."""
 
-CLIPPED_SHARE: Final = "clipped_share"
-"""Name of the metric that every site adds to its own."""
 
 _WITHOUT_FILE: Final = Policy(adversary=Adversary("semi-honest"))
 _LOG: Final = logging.getLogger(__name__)

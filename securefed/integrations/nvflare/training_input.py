@@ -14,7 +14,7 @@ from securefed.encoding.tensors import Floats
 from securefed.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from securefed.wire.header import SERVER
 
-__all__ = ["RoundSettings", "clipped_share", "difference", "pack_weights", "to_arrays", "unpack_weights"]
+__all__ = ["RoundSettings", "difference", "pack_weights", "to_arrays", "unpack_weights"]
 
 
 def to_arrays(weights: Mapping[str, Any]) -> dict[str, Floats]:
@@ -89,18 +89,6 @@ def difference(layout: Layout, new: Mapping[str, Any], old: Mapping[str, Floats]
             )
         tensors[spec.name] = (trained.astype(np.float64) - old[spec.name]).astype(spec.dtype)
     return tensors
-
-
-def clipped_share(tensors: Mapping[str, Floats], factor: float, clip: float) -> float:
-    """Share of an update's values that the clip bound cuts off, once they are scaled by the client's weight.
-
-    Args:
-        tensors: the update.
-        factor: weight over greatest weight.
-        clip: the bound.
-    """
-    over = sum(int(np.count_nonzero(np.abs(tensor) * factor > clip)) for tensor in tensors.values())
-    return over / sum(tensor.size for tensor in tensors.values())
 
 
 @dataclass(frozen=True)

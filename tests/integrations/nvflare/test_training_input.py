@@ -9,7 +9,6 @@ from securefed.encoding.layout import Layout
 from securefed.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from securefed.integrations.nvflare.training_input import (
     RoundSettings,
-    clipped_share,
     difference,
     pack_weights,
     to_arrays,
@@ -104,10 +103,3 @@ def test_what_json_does_not_hold_is_refused(config) -> None:
 def test_a_text_that_holds_no_settings_is_refused(text) -> None:
     with pytest.raises(RemoteProtocolError, match="O2"):
         RoundSettings.from_json(text)
-
-
-def test_the_clipped_share_counts_what_is_over_the_bound_after_scaling() -> None:
-    tensors = {"w": np.array([1.0, -4.0, 2.0], np.float32), "v": np.array([[8.0]], np.float64)}
-    assert clipped_share(tensors, 1.0, 2.0) == 0.5
-    assert clipped_share(tensors, 0.25, 2.0) == 0.0
-    assert clipped_share(tensors, 0.5, 2.0) == 0.25
