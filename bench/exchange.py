@@ -111,7 +111,7 @@ def run(*, quick: bool, quiet: bool) -> Report:
     from tests.integrations.flower_stack.clients import make_clients
     from tests.integrations.flower_stack.stack import FlowerStack
 
-    rounds, turns = (3, 1) if quick else (5, 2)
+    rounds, turns = (3, 1) if quick else (4, 2)
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     exchanges: dict[str, list[int]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory(prefix="exchange-") as temporary:

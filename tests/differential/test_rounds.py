@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ from protocols.encoding import reference as encoding
 from protocols.notation import RuleBroken
 from protocols.pairwise_masking import reference as masking
 from protocols.wire import reference as wire
+from securefed.crypto.hashing import DIGEST_BYTES
 from securefed.encoding.vector import VectorEncoding
 from securefed.errors import RemoteProtocolError, RoundAborted
 from securefed.secagg.server import MaskingServer
 from securefed.secagg.stages import Stage
+from securefed.wire.header import HEADER_BYTES
 from tests.differential.cases import NUMBERS, Case, cases
 from tests.rounds import seed
 
@@ -123,8 +125,11 @@ def test_a_mutated_request_meets_the_same_fate_in_both_writings(case: Case, data
     us = case.client(client)
     answer: Any = None
     for request in requests:
+        # Trained from the model that the request names, whichever it is.
+        model = request[HEADER_BYTES : HEADER_BYTES + DIGEST_BYTES] if case.spec.prepared else case.spec.model
+        update = replace(case.updates[client], model=model)
         try:
-            answer = us.reply(request, lambda: case.updates[client])
+            answer = us.reply(request, lambda update=update: update)
         except RemoteProtocolError as error:
             answer = error.rule
     assert answer == (theirs.rule if isinstance(theirs, RuleBroken) else theirs)
