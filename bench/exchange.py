@@ -98,8 +98,9 @@ def run_variant(
         [json.loads(line) for line in (facts / "facts.jsonl").read_text().splitlines()] if any(facts.iterdir()) else []
     )
     over = [line for line in lines if line["name"] == "round"]
-    # The clients' steps are 1, 2 and 3 thousandths: their mean is 2.
-    if [line["round"] for line in over] != list(range(rounds + 1)) or abs(over[-1]["first"] - 0.002 * rounds) > 1e-4:
+    # The clients' steps are 1, 2 and 3 thousandths: their mean is 2 (SecAgg+ is off by 3 % of it).
+    ended = [line["round"] for line in over] == list(range(rounds + 1))
+    if not ended or abs(over[-1]["first"] - 0.002 * rounds) > 1e-4 * rounds:
         raise RuntimeError(f"{name} ended early, or with another model:\n{log}\n{stack.tails()}")
     return lines
 
