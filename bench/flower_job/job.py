@@ -19,8 +19,14 @@ Arrays = list[npt.NDArray[np.float32]]
 
 
 def initial(values: int) -> Arrays:
-    """A model of about so many float32 parameters, zeros."""
-    return [np.zeros(values // TENSORS, np.float32) for _ in range(TENSORS)]
+    """A model of about so many float32 parameters; the first one is 0.
+
+    The others are random: Flower sends and keeps chunks that are equal once, which those of a real model are not.
+    """
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(0, 0.02, values // TENSORS).astype(np.float32) for _ in range(TENSORS)]
+    arrays[0][0] = 0.0
+    return arrays
 
 
 def trained(arrays: Arrays, client: int) -> Arrays:
